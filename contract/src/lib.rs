@@ -1,0 +1,25 @@
+//! What processes of different privilege must agree on.
+//!
+//! Signed documents and their verification, the SSH rules and their evaluation, the messages
+//! between manager, worker and session process, and the API between a node and control. Nothing
+//! here reads a clock, a file or the network; [`wire`] alone touches descriptors, and only to
+//! pass them on.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+pub mod address;
+pub mod broker;
+pub mod document;
+pub mod filter;
+pub mod identity;
+pub mod key;
+pub mod login;
+pub mod network_document;
+pub mod node_api;
+pub mod paths;
+pub mod peer_document;
+pub mod signed;
+pub mod ssh_rule;
+pub mod time;
+pub mod trust;
+pub mod wire;

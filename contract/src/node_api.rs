@@ -1,0 +1,137 @@
+//! What a node and control say to each other over HTTPS.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /v1/identity` | | a text signed by control ([`Identity`], kind [`Identity::KIND`]) |
+//! | `POST /v1/register` | [`RegisterRequest`] | [`RegisterResponse`] |
+//! | `POST /v1/report` | [`Report`] | 204 |
+//! | `GET /v1/documents` | | server-sent events, see below |
+//! | `POST /v1/logout` | | 204; the node is gone |
+//!
+//! All but the first are signed by the node: [`request_text`] under the headers [`NODE_HEADER`],
+//! [`TIME_HEADER`], [`SIGNATURE_HEADER`] (base64). A registering node has no number yet and sends
+//! none; its signature is checked with the key in the body.
+//!
+//! The stream's events are named after the kinds of documents, their data is the signed text, and
+//! their id is `PEERS.NETWORK`, the two versions that the node has seen by then. A client that
+//! resumes sends it as `Last-Event-ID` and gets only what is newer. A comment every 15 seconds
+//! keeps the stream alive. Errors are [`Problem`]s.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::MeshAddresses;
+use crate::identity::{NodeId, NodeName};
+use crate::key::{PublicKey, WireGuardKey};
+use crate::time::Timestamp;
+
+/// Header with the number of the node that asks.
+pub const NODE_HEADER: &str = "meshd-node";
+/// Header with the node's clock, seconds since 1970.
+pub const TIME_HEADER: &str = "meshd-time";
+/// Header with the node's signature, base64.
+pub const SIGNATURE_HEADER: &str = "meshd-signature";
+/// How far the two clocks may differ, in seconds.
+pub const MAX_CLOCK_SKEW: u64 = 300;
+
+/// What control says of itself, signed by its own key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The key that signs this and every document.
+    pub control_key: PublicKey,
+    /// SHA-256 of the TLS certificates that control serves with, lower-case hex of the DER form.
+    pub tls_certificates: Vec<String>,
+    /// The version of meshd that it runs.
+    pub release: String,
+}
+
+impl Identity {
+    /// The kind in the signed text.
+    pub const KIND: &'static str = "identity";
+}
+
+/// A node asks to become part of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterRequest {
+    /// The secret that `meshd-control authkeys create` printed.
+    pub auth_key: String,
+    /// The node's own key, which signs this and every later request.
+    pub node_key: PublicKey,
+    /// Its WireGuard key.
+    pub wireguard_key: WireGuardKey,
+    /// The wished name.
+    pub name: NodeName,
+}
+
+/// The answer to a [`RegisterRequest`]; the same for a repeated request with the same node key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterResponse {
+    /// The node's number.
+    pub node: NodeId,
+    /// Its name.
+    pub name: NodeName,
+    /// Its addresses.
+    pub addresses: MeshAddresses,
+}
+
+/// What a node tells of itself, at each start and change.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Where its WireGuard can be reached; control adds the address that the request came from.
+    pub endpoints: Vec<SocketAddr>,
+    /// The UDP port of its WireGuard.
+    pub wireguard_port: u16,
+    /// Its SSH host keys in the form of `ssh_host_*_key.pub`; empty while SSH is off.
+    pub ssh_host_keys: Vec<String>,
+    /// The version of meshd that it runs.
+    pub release: String,
+}
+
+/// An error as RFC 9457 writes it (`application/problem+json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A URN of the kind, such as `urn:meshd:problem:auth-key-used`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// One sentence that says what to do.
+    pub detail: String,
+}
+
+/// The bytes that a node signs for one request; `path` includes the query.
+#[must_use]
+pub fn request_text(
+    method: &str,
+    path: &str,
+    node: Option<NodeId>,
+    time: Timestamp,
+    body: &[u8],
+) -> Vec<u8> {
+    use sha2::Digest;
+    let node = node.map_or_else(|| "-".to_owned(), |node| node.to_string());
+    let mut text = format!("meshd-request 1\n{method}\n{path}\n{node}\n{time}\n").into_bytes();
+    text.extend_from_slice(&sha2::Sha256::digest(body));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_a_request_is_signed() {
+        let base = request_text("POST", "/v1/report", Some(NodeId(1)), Timestamp(1), b"{}");
+        for other in [
+            request_text("PUT", "/v1/report", Some(NodeId(1)), Timestamp(1), b"{}"),
+            request_text("POST", "/v1/logout", Some(NodeId(1)), Timestamp(1), b"{}"),
+            request_text("POST", "/v1/report", Some(NodeId(2)), Timestamp(1), b"{}"),
+            request_text("POST", "/v1/report", None, Timestamp(1), b"{}"),
+            request_text("POST", "/v1/report", Some(NodeId(1)), Timestamp(2), b"{}"),
+            request_text("POST", "/v1/report", Some(NodeId(1)), Timestamp(1), b"{ }"),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The manager, the session process and the `mesh` command.

@@ -1,0 +1,1 @@
+//! The lab: hosts in namespaces and in virtual machines.
