@@ -1,1 +1,27 @@
-//! The lab: hosts in namespaces and in virtual machines.
+//! The lab: hosts in namespaces, on a network of their own, with the project's programs in them.
+//!
+//! A host has its own root (an overlay of this machine's, written to memory), network, processes,
+//! hostname and IPC, so it has its own accounts, PAM, `/run` and `/var/lib`. Nothing of it exists
+//! outside its namespaces: when the process that holds a [`Host`] ends, however it ends, the
+//! kernel takes everything away.
+//!
+//! It needs root, and `/dev/net/tun` for userspace WireGuard ([`requirements`]).
+
+mod command;
+mod error;
+mod files;
+mod held;
+mod host;
+pub mod inside;
+mod lan;
+mod programs;
+pub mod requirements;
+mod terminal;
+mod wait;
+
+pub use command::{HostCommand, Output};
+pub use error::{LabError, Result};
+pub use host::{Host, Process};
+pub use lan::Lan;
+pub use terminal::Terminal;
+pub use wait::{DEADLINE, wait_for};

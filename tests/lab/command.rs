@@ -1,0 +1,254 @@
+//! Commands in a host.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::{Doing, LabError, Result};
+use crate::{DEADLINE, Terminal, programs, wait_for};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A command to run in a host; made by [`crate::Host::command`].
+///
+/// It has a clean environment, `/` as its working directory and, unless given, no input.
+#[derive(Debug)]
+#[must_use]
+pub struct HostCommand {
+    host: String,
+    pid: u32,
+    words: Vec<OsString>,
+    user: Option<String>,
+    variables: Vec<(String, OsString)>,
+    input: Vec<u8>,
+    deadline: Duration,
+}
+
+/// How a command ended, and what it said.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Its standard output as text; [`Output::bytes`] has it as it was.
+    pub stdout: String,
+    /// Its standard error as text.
+    pub stderr: String,
+    /// Its standard output.
+    pub bytes: Vec<u8>,
+    /// From its start to its end.
+    pub took: Duration,
+}
+
+impl HostCommand {
+    pub(crate) fn new(host: &str, pid: u32, program: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            pid,
+            words: vec![program.into()],
+            user: None,
+            variables: Vec::new(),
+            input: Vec::new(),
+            deadline: DEADLINE,
+        }
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.words.push(argument.into());
+        self
+    }
+
+    /// More arguments.
+    pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.words.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Runs it as this account of the host's, with its groups and home; no PAM is asked.
+    pub fn user(mut self, name: &str) -> Self {
+        self.user = Some(name.to_owned());
+        self
+    }
+
+    /// One more variable.
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// What it reads, for [`HostCommand::output`].
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = bytes.into();
+        self
+    }
+
+    /// How long it may take; [`DEADLINE`] unless given.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The command as a person would type it.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let words = self
+            .words
+            .iter()
+            .map(|word| quoted(&word.to_string_lossy()));
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Runs it to its end, and to the end of its output.
+    ///
+    /// # Errors
+    /// [`LabError::Late`] if one of the two does not come in time; the command is killed then.
+    pub fn output(self) -> Result<Output> {
+        let began = Instant::now();
+        let (what, deadline) = (
+            format!("end of {:?} on {}", self.line(), self.host),
+            self.deadline,
+        );
+        let input = self.input.clone();
+        let mut child = self.spawn()?;
+        let stdin = child.stdin.take();
+        thread::spawn(move || {
+            let _ = stdin.map(|mut stdin| std::io::Write::write_all(&mut stdin, &input));
+        });
+        let stdout = collect(child.stdout.take());
+        let stderr = collect(child.stderr.take());
+        let ended = wait_for(&what, deadline, || child.try_wait().ok().flatten());
+        let status = ended.inspect_err(|_| {
+            let _ = child.kill().and_then(|()| child.wait());
+        })?;
+        let rest = || {
+            deadline
+                .saturating_sub(began.elapsed())
+                .max(Duration::from_secs(1))
+        };
+        let late = |_| LabError::Late {
+            what: format!("end of the output of {what}"),
+            deadline,
+        };
+        let bytes = stdout.recv_timeout(rest()).map_err(late)?;
+        let stderr = stderr.recv_timeout(rest()).map_err(late)?;
+        Ok(Output {
+            status,
+            stdout: String::from_utf8_lossy(&bytes).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            bytes,
+            took: began.elapsed(),
+        })
+    }
+
+    /// Runs it to its end and expects exit status 0.
+    ///
+    /// # Errors
+    /// [`LabError::Failed`] with what it said, or [`LabError::Late`].
+    pub fn succeed(self) -> Result<Output> {
+        let line = format!("{:?} on {}", self.line(), self.host);
+        let output = self.output()?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        Err(LabError::Failed(format!(
+            "{line} failed ({}):\n{}{}",
+            output.status, output.stdout, output.stderr
+        )))
+    }
+
+    /// Starts it with pipes for its three streams. Killing the child kills the command; the
+    /// host's end does too.
+    ///
+    /// # Errors
+    /// [`LabError::System`] if it cannot be started.
+    pub fn spawn(self) -> Result<Child> {
+        let mut command = self.entering("plain")?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        self.start(command)
+    }
+
+    /// Starts it with no input, and its output and errors in a file.
+    ///
+    /// # Errors
+    /// [`LabError::System`] if it cannot be started.
+    pub fn spawn_into(self, log: &File) -> Result<Child> {
+        let doing = || "share the log".to_owned();
+        let mut command = self.entering("plain")?;
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().doing(doing)?)
+            .stderr(log.try_clone().doing(doing)?);
+        self.start(command)
+    }
+
+    /// Starts it on a terminal of the same host.
+    ///
+    /// # Errors
+    /// [`LabError::System`] if it cannot be started.
+    pub fn spawn_on(self, terminal: &Terminal) -> Result<Child> {
+        let mut command = self.entering("tty")?;
+        command
+            .stdin(terminal.slave()?)
+            .stdout(terminal.slave()?)
+            .stderr(terminal.slave()?);
+        self.start(command)
+    }
+
+    fn start(&self, mut command: Command) -> Result<Child> {
+        command
+            .spawn()
+            .doing(|| format!("start {:?} on {}", self.line(), self.host))
+    }
+
+    fn entering(&self, mode: &str) -> Result<Command> {
+        let mut command = Command::new(programs::lab_init()?);
+        command
+            .arg("enter")
+            .arg(self.pid.to_string())
+            .arg(mode)
+            .env_clear()
+            .envs([
+                ("PATH", PATH),
+                ("HOME", "/root"),
+                ("TERM", "xterm"),
+                ("USER", "root"),
+            ]);
+        if let Some(user) = &self.user {
+            command.args(["setpriv", "--reset-env", "--init-groups"]);
+            command.args(["--reuid", user, "--regid", user]);
+        }
+        command.arg("env");
+        for (name, value) in &self.variables {
+            let mut assignment = OsString::from(format!("{name}="));
+            assignment.push(value);
+            command.arg(assignment);
+        }
+        command.args(&self.words);
+        Ok(command)
+    }
+}
+
+fn collect(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = stream.map(|mut stream| stream.read_to_end(&mut bytes));
+        let _ = sender.send(bytes);
+    });
+    receiver
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=:,./@+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

@@ -1,0 +1,86 @@
+//! Brings a command into a host.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitCode, ExitStatus};
+
+use nix::sched::setns;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, raise};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+
+use crate::Result;
+use crate::error::{Doing, LabError};
+use crate::inside::NAMESPACES;
+
+nix::ioctl_write_int_bad!(set_controlling_terminal, nix::libc::TIOCSCTTY);
+
+/// `PID tty|plain COMMAND...`: runs the command in the host whose first process is `PID`.
+///
+/// With `tty`, standard input becomes its controlling terminal. The command dies with this
+/// process.
+pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
+    let [pid, mode, program, rest @ ..] = arguments.as_slice() else {
+        return Err(LabError::Unfit(
+            "lab-init enter PID tty|plain COMMAND...".to_owned(),
+        ));
+    };
+    join(pid)?;
+    let with_terminal = mode == "tty";
+    let mut command = Command::new(program);
+    command.args(rest);
+    // SAFETY: the closure makes system calls only, on descriptors that every process has.
+    unsafe {
+        command.pre_exec(move || {
+            set_pdeathsig(Signal::SIGKILL)?;
+            if with_terminal {
+                setsid()?;
+                set_controlling_terminal(0, 0)?;
+            }
+            Ok(())
+        });
+    }
+    let mut child = command
+        .spawn()
+        .doing(|| format!("run {}", program.to_string_lossy()))?;
+    let _ = let_go_of_streams();
+    let status = child.wait().doing(|| "wait for the command".to_owned())?;
+    Ok(exit_code(status))
+}
+
+fn join(pid: &OsString) -> Result<()> {
+    let pid: i32 = pid
+        .to_string_lossy()
+        .parse()
+        .map_err(|_| LabError::Unfit("lab-init enter: PID is no number".to_owned()))?;
+    let gone = || "enter the host: it has ended".to_owned();
+    // SAFETY: pidfd_open(2) takes two integers and returns a new descriptor or -1.
+    let raw = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
+    let raw = nix::errno::Errno::result(raw).doing(gone)?;
+    let raw = i32::try_from(raw).map_err(|_| LabError::Unfit(gone()))?;
+    // SAFETY: the kernel has just made this descriptor, and nothing else knows its number.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(raw) };
+    setns(pidfd, NAMESPACES).doing(gone)
+}
+
+/// Whoever reads the command's output must see its end when the command closes it.
+fn let_go_of_streams() -> std::io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    if null.as_raw_fd() > 2 {
+        dup2_stderr(&null)?;
+    }
+    Ok(())
+}
+
+/// Passes a child's end on: its code, or death by the same signal.
+pub(super) fn exit_code(status: ExitStatus) -> ExitCode {
+    if let Some(signal) = status.signal().and_then(|s| Signal::try_from(s).ok()) {
+        let _ = raise(signal);
+    }
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    ExitCode::from(code.unwrap_or(125))
+}

@@ -1,0 +1,50 @@
+//! Where the programs under test are, and where they belong in a host.
+
+use std::path::{Path, PathBuf};
+
+use meshd_contract::paths;
+
+use crate::error::{Doing, LabError, Result};
+
+/// The project's programs and their places in an installed system.
+const PLACES: [(&str, &str); 6] = [
+    ("mesh", "/usr/bin/mesh"),
+    ("meshd", "/usr/sbin/meshd"),
+    ("meshd-control", "/usr/sbin/meshd-control"),
+    ("meshd-broker", "/usr/lib/meshd/meshd-broker"),
+    ("meshd-session", paths::SESSION_PROGRAM),
+    ("meshd-helper", paths::HELPER_PROGRAM),
+];
+
+/// The directory with the programs of this build: that of the running program, or its parent
+/// when cargo runs a test.
+pub(crate) fn build_directory() -> Result<PathBuf> {
+    let own = std::env::current_exe().doing(|| "find the running program".to_owned())?;
+    let mut directory = own.parent().unwrap_or(Path::new("/"));
+    if directory.ends_with("deps") {
+        directory = directory.parent().unwrap_or(directory);
+    }
+    Ok(directory.to_owned())
+}
+
+/// The lab's own program, [`crate::inside`].
+pub(crate) fn lab_init() -> Result<PathBuf> {
+    let path = build_directory()?.join("lab-init");
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(LabError::Unfit(format!(
+        "{} is missing: build it with cargo build --workspace",
+        path.display()
+    )))
+}
+
+/// The programs that are built, each with its place in a host.
+pub(crate) fn built() -> Result<Vec<(PathBuf, PathBuf)>> {
+    let directory = build_directory()?;
+    Ok(PLACES
+        .iter()
+        .map(|(name, place)| (directory.join(name), PathBuf::from(place)))
+        .filter(|(source, _)| source.exists())
+        .collect())
+}
