@@ -1,0 +1,59 @@
+# make            what there is
+# make demo       two hosts, one mesh, and SSH between them, shown
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CARGO_DENY := 0.20.2
+export PATH := $(CURDIR)/.lab/tools/bin:$(PATH)
+
+.PHONY: help demo test lint deny vm-test prepare
+
+help:
+	@echo 'make demo        a mesh of two hosts in namespaces, and SSH between them (needs root)'
+	@echo 'make demo KEEP=1 the same, and leaves it running for you to look around'
+	@echo 'make demo VM=1   the same in a virtual machine, on kernel WireGuard (needs no root)'
+	@echo 'make test        formatting, lints, licences, and every test (needs root)'
+	@echo 'make vm-test     only the tests on kernel WireGuard, in a virtual machine'
+
+demo: export KEEP := $(KEEP)
+demo:
+ifdef VM
+	@tests/lab/packages build lab vm
+else
+	@tests/lab/packages build lab
+endif
+	@patches/russh/prepare
+	cargo build --release --workspace --bins
+ifdef VM
+	@tests/lab/vm/run env MESHD_LAB_WIREGUARD=kernel $(TARGET)/release/demo
+else ifeq ($(shell id -u),0)
+	@$(TARGET)/release/demo
+else
+	@sudo KEEP=$(KEEP) $(TARGET)/release/demo
+endif
+
+test: prepare lint deny
+	@[ "$$(id -u)" = 0 ] || { echo 'make test: the lab makes namespaces and accounts in them, so it must run as root: sudo make test' >&2; exit 1; }
+	cargo build --workspace --bins
+	cargo test --workspace
+
+vm-test: prepare
+	cargo build --workspace --bins
+	cargo test -p meshd-tests --test vm
+
+prepare:
+	@tests/lab/packages build lab vm
+	@patches/russh/prepare
+
+lint: prepare
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+deny:
+	@[ "$$(cargo-deny --version 2>/dev/null)" = 'cargo-deny $(CARGO_DENY)' ] || \
+		cargo install --quiet --locked --debug --root .lab/tools cargo-deny --version $(CARGO_DENY)
+	cargo deny check licenses bans sources
+	@if cargo deny fetch db >/dev/null 2>&1; then cargo deny check advisories; \
+		else echo 'The advisory database is out of reach from here: advisories are NOT checked.'; fi
