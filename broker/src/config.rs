@@ -1,0 +1,139 @@
+//! `/etc/meshd/ssh.toml`: what root of this host restricts beyond the policy.
+
+use std::path::Path;
+
+use meshd_contract::login::Login;
+use meshd_contract::paths;
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Root's restrictions; a missing file means the defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The mesh's network device; connections from any other are refused.
+    pub device: String,
+    /// Refuse peers whose address the kernel's WireGuard has not bound to their key, also where a
+    /// userspace WireGuard serves the device.
+    pub require_kernel_wireguard: bool,
+    /// Whether the policy may let anybody become an account with user id 0.
+    pub permit_root: bool,
+    /// Accounts with a smaller user id are refused, root apart.
+    pub minimum_uid: u32,
+    /// Accounts that nobody becomes, whatever the policy says.
+    pub deny_logins: Vec<Login>,
+    /// Bounds on what one connection may use.
+    pub limits: Limits,
+}
+
+/// Bounds on what one connection may use.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Seconds that a client has to authenticate.
+    pub login_grace: u32,
+    /// Channels at a time in one connection.
+    pub channels: u32,
+    /// Seconds from the hang-up of a revoked session to its end by SIGKILL.
+    pub kill_grace: u32,
+    /// Connections at a time on this host.
+    pub connections: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            device: paths::DEVICE.to_owned(),
+            require_kernel_wireguard: false,
+            permit_root: true,
+            minimum_uid: 0,
+            deny_logins: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            login_grace: 120,
+            channels: 10,
+            kill_grace: 5,
+            connections: 1024,
+        }
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file is there, but cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file cannot be understood; the parser names line and column.
+    #[error("{path} is not in order: {source}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// What the parser said.
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl Config {
+    /// Reads the file, or takes the defaults when there is none.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the file is there but not usable: a restriction that cannot be read
+    /// must not be taken for none.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let shown = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => toml::from_str(&text).map_err(|source| ConfigError::Parse {
+                path: shown,
+                source: Box::new(source),
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read {
+                path: shown,
+                source,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_means_the_defaults() {
+        let config = Config::load("/nonexistent/ssh.toml".as_ref()).expect("loads");
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn a_word_that_is_not_known_is_an_error_with_its_line() {
+        let error = toml::from_str::<Config>("permit_root = false\nminimun_uid = 3\n");
+        let text = error.expect_err("an unknown key").to_string();
+        assert!(text.contains("line 2"), "{text}");
+        assert!(text.contains("minimun_uid"), "{text}");
+    }
+
+    #[test]
+    fn limits_can_be_set_one_by_one() {
+        let config: Config = toml::from_str("[limits]\nchannels = 3\n").expect("parses");
+        assert_eq!(
+            config.limits,
+            Limits {
+                channels: 3,
+                ..Limits::default()
+            }
+        );
+    }
+}

@@ -1,0 +1,274 @@
+//! The listener: one Unix socket for the manager, one worker per connection.
+//!
+//! It reads nothing but the credentials of who connects; the worker, a fresh program, does the
+//! rest. Workers do not depend on it: it may be restarted under them.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+
+use meshd_contract::paths;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen,
+    socket, sockopt,
+};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, User, chown};
+use thiserror::Error;
+
+use crate::config::{Config, ConfigError};
+use crate::host_keys::{HostKeyError, HostKeys};
+use crate::process::{self, Identity, Plan, StartError};
+use crate::{log, state_file};
+
+/// Why the listener cannot serve.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// Not started as root.
+    #[error("meshd-broker listen must run as root: it makes peers Unix users")]
+    NotRoot,
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The host keys.
+    #[error(transparent)]
+    HostKeys(#[from] HostKeyError),
+    /// A user that the package makes is missing.
+    #[error("there is no user {0}: install the package again, or run systemd-sysusers")]
+    NoUser(&'static str),
+    /// A file or directory could not be made.
+    #[error("cannot make {path}: {source}")]
+    File {
+        /// What was to be made.
+        path: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The kernel refused a socket or a signal descriptor.
+    #[error("cannot listen on {path}: {0}", path = paths::BROKER_SOCKET)]
+    Socket(#[from] Errno),
+}
+
+/// Serves until SIGTERM.
+///
+/// # Errors
+/// [`ListenError`] when it cannot begin.
+pub fn run() -> Result<(), ListenError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(ListenError::NotRoot);
+    }
+    let config = Config::load(paths::SSH_CONFIG.as_ref())?;
+    make_directories()?;
+    publish(&HostKeys::load_or_make()?)?;
+    let manager = user(paths::MANAGER_USER)?;
+    user(paths::SESSION_USER)?;
+    let signals = block_signals()?;
+    let listener = listen_on(paths::BROKER_SOCKET, &manager)?;
+    log::line(&format!("listening on {}", paths::BROKER_SOCKET));
+    let worker = worker_program()?;
+    serve(
+        &listener,
+        &signals,
+        manager.uid.as_raw(),
+        &worker,
+        config.limits.connections as usize,
+    )
+}
+
+fn make_directories() -> Result<(), ListenError> {
+    for (path, mode) in [
+        (paths::BROKER_STATE, 0o700),
+        (paths::BROKER_RUN, 0o755),
+        (paths::EMPTY_ROOT, 0o555),
+    ] {
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path);
+        made.map_err(|error| ListenError::File {
+            path,
+            source: error,
+        })?;
+    }
+    Ok(())
+}
+
+fn publish(keys: &HostKeys) -> Result<(), ListenError> {
+    state_file::replace(
+        paths::HOST_KEYS.as_ref(),
+        keys.public_lines()?.as_bytes(),
+        0o644,
+    )
+    .map_err(|error| ListenError::File {
+        path: paths::HOST_KEYS,
+        source: error,
+    })
+}
+
+fn user(name: &'static str) -> Result<User, ListenError> {
+    User::from_name(name)
+        .ok()
+        .flatten()
+        .ok_or(ListenError::NoUser(name))
+}
+
+fn block_signals() -> nix::Result<SignalFd> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGCHLD);
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)?;
+    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+/// Listens under another name first and renames: there is no moment without a socket, in which
+/// the manager would take SSH for switched off.
+fn listen_on(path: &'static str, manager: &User) -> Result<OwnedFd, ListenError> {
+    let temporary = format!("{path}.new");
+    let _ = std::fs::remove_file(&temporary);
+    let listener = socket(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    bind(listener.as_raw_fd(), &UnixAddr::new(temporary.as_str())?)?;
+    chown(temporary.as_str(), None, Some(manager.gid))?;
+    let group_may_connect = std::fs::Permissions::from_mode(0o660);
+    std::fs::set_permissions(&temporary, group_may_connect).map_err(|error| ListenError::File {
+        path,
+        source: error,
+    })?;
+    listen(&listener, Backlog::new(128)?)?;
+    std::fs::rename(&temporary, path).map_err(|error| ListenError::File {
+        path,
+        source: error,
+    })?;
+    Ok(listener)
+}
+
+/// The program by its path, so that after an upgrade new connections get the new code.
+fn worker_program() -> Result<CString, ListenError> {
+    let failed = |error: io::Error| ListenError::File {
+        path: "the path of this program",
+        source: error,
+    };
+    let path = std::env::current_exe().map_err(failed)?;
+    CString::new(path.as_os_str().as_bytes()).map_err(|error| failed(error.into()))
+}
+
+fn serve(
+    listener: &OwnedFd,
+    signals: &SignalFd,
+    manager: u32,
+    worker: &CStr,
+    most: usize,
+) -> Result<(), ListenError> {
+    let mut workers = 0;
+    loop {
+        let accepting = if workers < most {
+            PollFlags::POLLIN
+        } else {
+            PollFlags::empty()
+        };
+        let mut ready = [
+            PollFd::new(listener.as_fd(), accepting),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut ready, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        if stopped(signals)? {
+            return Ok(());
+        }
+        workers -= reap().min(workers);
+        if ready[0].any() == Some(true) {
+            workers += usize::from(accept_one(listener, manager, worker));
+        }
+    }
+}
+
+/// Reads pending signals; true if one of them ends the listener.
+fn stopped(signals: &SignalFd) -> nix::Result<bool> {
+    let mut stop = false;
+    while let Some(signal) = signals.read_signal()? {
+        stop |= signal.ssi_signo != Signal::SIGCHLD as u32;
+    }
+    Ok(stop)
+}
+
+fn reap() -> usize {
+    let mut ended = 0;
+    while let Ok(status) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            break;
+        }
+        ended += 1;
+    }
+    ended
+}
+
+fn accept_one(listener: &OwnedFd, manager: u32, worker: &CStr) -> bool {
+    let Ok(raw) = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) else {
+        return false;
+    };
+    // SAFETY: accept4 has just made this descriptor, and nothing else knows its number.
+    let connection = unsafe { OwnedFd::from_raw_fd(raw) };
+    match getsockopt(&connection, sockopt::PeerCredentials) {
+        Ok(credentials) if credentials.uid() == manager => {}
+        Ok(credentials) => {
+            let uid = credentials.uid();
+            log::line(&format!(
+                "refused a connection from user {uid}: only the manager may"
+            ));
+            return false;
+        }
+        Err(errno) => {
+            log::line(&format!("refused a connection of unknown origin: {errno}"));
+            return false;
+        }
+    }
+    match start_worker(worker, &connection) {
+        Ok(_) => true,
+        Err(error) => {
+            log::line(&format!("cannot start a worker: {error}"));
+            false
+        }
+    }
+}
+
+fn start_worker(program: &CStr, connection: &OwnedFd) -> Result<Pid, StartError> {
+    let failed = |_| StartError {
+        stage: "cannot open /dev/null",
+        errno: Errno::last(),
+    };
+    let null = process::null().map_err(failed)?;
+    let stderr = io::stderr();
+    process::start(&Plan {
+        program,
+        arguments: &[c"meshd-broker".into(), c"worker".into()],
+        environment: &[],
+        descriptors: &[
+            null.as_fd(),
+            null.as_fd(),
+            stderr.as_fd(),
+            connection.as_fd(),
+        ],
+        identity: &Identity {
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+        },
+        directory: c"/",
+        terminal: false,
+        keep_chroot: false,
+        parent_death_signal: 0,
+    })
+}

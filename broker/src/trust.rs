@@ -1,0 +1,296 @@
+//! What root pinned, and the peer document that it makes believable.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use meshd_contract::document::Version;
+use meshd_contract::identity::NodeId;
+use meshd_contract::key::PublicKey;
+use meshd_contract::paths;
+use meshd_contract::peer_document::PeerDocument;
+use meshd_contract::signed::{self, Expected, MAX_DOCUMENT_BYTES, SignedError};
+use meshd_contract::time::Timestamp;
+use meshd_contract::trust::Trust;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::state_file;
+
+/// Why there is no peer document to decide by.
+#[derive(Debug, Error)]
+pub enum TrustError {
+    /// `mesh up` has not run here, or its file was changed.
+    #[error("cannot read {path}: {source}; run `mesh up` as root to join a mesh")]
+    Pin {
+        /// The file.
+        path: String,
+        /// What the system or the parser said.
+        source: io::Error,
+    },
+    /// The manager has not stored a document.
+    #[error("cannot read {path}: {source}; is the manager (meshd) running and joined?")]
+    Document {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The document is not to be believed.
+    #[error("the peer document is refused: {0}")]
+    Refused(#[from] SignedError),
+    /// The highest version seen cannot be kept.
+    #[error("cannot keep the version of the peer document in {path}: {source}")]
+    Seen {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The files that belief rests on.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// What root pinned at join.
+    pub trust: PathBuf,
+    /// The newest peer document, written by the manager.
+    pub peer_document: PathBuf,
+    /// Root's own directory.
+    pub state: PathBuf,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            trust: paths::TRUST.into(),
+            peer_document: paths::PEER_DOCUMENT.into(),
+            state: paths::BROKER_STATE.into(),
+        }
+    }
+}
+
+/// The highest version of the peer document that this node has acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    control_key: PublicKey,
+    node: NodeId,
+    version: Version,
+}
+
+impl Files {
+    /// Reads, verifies and remembers the newest peer document.
+    ///
+    /// # Errors
+    /// [`TrustError`]; nothing is remembered then.
+    pub fn peer_document(&self, now: Timestamp) -> Result<PeerDocument, TrustError> {
+        let trust = self.pinned()?;
+        let text = state_file::read_regular(&self.peer_document, MAX_DOCUMENT_BYTES).map_err(
+            |source| TrustError::Document {
+                path: show(&self.peer_document),
+                source,
+            },
+        )?;
+        self.locked(|seen_path| {
+            let seen = read_seen(seen_path, &trust)?;
+            let expected = Expected {
+                node: trust.node,
+                now,
+                at_least: seen.version,
+            };
+            let document: PeerDocument = signed::open(&text, &trust.control_key, &expected)?;
+            if document.header.version > seen.version {
+                let newer = Seen {
+                    version: document.header.version,
+                    ..seen
+                };
+                let json = serde_json::to_vec(&newer).map_err(io::Error::from);
+                json.and_then(|json| state_file::replace(seen_path, &json, 0o600))
+                    .map_err(|source| TrustError::Seen {
+                        path: show(seen_path),
+                        source,
+                    })?;
+            }
+            Ok(document)
+        })
+    }
+
+    fn pinned(&self) -> Result<Trust, TrustError> {
+        state_file::read_roots(&self.trust, 64 << 10)
+            .and_then(|text| serde_json::from_slice(&text).map_err(io::Error::from))
+            .map_err(|source| TrustError::Pin {
+                path: show(&self.trust),
+                source,
+            })
+    }
+
+    /// Holds the lock that keeps a worker with an older document from overwriting what a worker
+    /// with a newer one has remembered.
+    fn locked<T>(
+        &self,
+        work: impl FnOnce(&Path) -> Result<T, TrustError>,
+    ) -> Result<T, TrustError> {
+        let path = self.state.join("seen.lock");
+        let failed = |source: io::Error| TrustError::Seen {
+            path: show(&path),
+            source,
+        };
+        let file = std::fs::File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
+        let _lock = Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| failed(errno.into()))?;
+        work(&self.state.join("seen.json"))
+    }
+}
+
+/// A file that is missing means that nothing was seen; one that cannot be read must not.
+fn read_seen(path: &Path, trust: &Trust) -> Result<Seen, TrustError> {
+    let nothing = Seen {
+        control_key: trust.control_key,
+        node: trust.node,
+        version: Version(0),
+    };
+    let seen = match state_file::read_roots(path, 4096) {
+        Ok(text) => serde_json::from_slice::<Seen>(&text).map_err(io::Error::from),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(nothing),
+        Err(error) => Err(error),
+    };
+    let seen = seen.map_err(|source| TrustError::Seen {
+        path: show(path),
+        source,
+    })?;
+    let same_mesh = (seen.control_key, seen.node) == (trust.control_key, trust.node);
+    Ok(if same_mesh { seen } else { nothing })
+}
+
+fn show(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use meshd_contract::key::PrivateKey;
+
+    use super::*;
+    use crate::authorize::tests::document_for_alice;
+
+    /// A host that has joined, with root's files in a directory of the test. Needs root, as the
+    /// files must be root's.
+    struct Host {
+        _directory: tempfile::TempDir,
+        files: Files,
+        control: PrivateKey,
+    }
+
+    impl Host {
+        fn joined() -> Self {
+            assert!(
+                nix::unistd::geteuid().is_root(),
+                "run this test as root: its files are root's"
+            );
+            let directory = tempfile::tempdir().expect("a directory");
+            let files = Files {
+                trust: directory.path().join("trust.json"),
+                peer_document: directory.path().join("peers.signed"),
+                state: directory.path().to_owned(),
+            };
+            let control = PrivateKey::from_seed(&[1; 32]);
+            let host = Self {
+                _directory: directory,
+                files,
+                control,
+            };
+            host.pin(&host.control, 1);
+            host
+        }
+
+        fn pin(&self, control: &PrivateKey, node: u64) {
+            let trust = Trust {
+                control_key: control.public(),
+                node: NodeId(node),
+            };
+            let json = serde_json::to_vec(&trust).expect("writes");
+            state_file::replace(&self.files.trust, &json, 0o644).expect("writes");
+        }
+
+        fn bring(&self, version: u64, signer: &PrivateKey) {
+            let mut document = document_for_alice();
+            document.header.version = Version(version);
+            let text = signed::seal(&document, signer).expect("seals");
+            state_file::replace(&self.files.peer_document, text.as_bytes(), 0o644).expect("writes");
+        }
+
+        fn read(&self, now: u64) -> Result<u64, TrustError> {
+            self.files
+                .peer_document(Timestamp(now))
+                .map(|document| document.header.version.0)
+        }
+    }
+
+    #[test]
+    fn a_version_that_was_seen_is_never_undercut() {
+        let host = Host::joined();
+        host.bring(7, &host.control);
+        assert_eq!(host.read(1).expect("is believed"), 7);
+        assert_eq!(host.read(1).expect("is believed again"), 7);
+        host.bring(6, &host.control);
+        let refused = host.read(1).expect_err("is older").to_string();
+        assert!(refused.contains("version 6"), "{refused}");
+    }
+
+    #[test]
+    fn only_the_pinned_key_node_and_time_count() {
+        let host = Host::joined();
+        host.bring(7, &PrivateKey::from_seed(&[2; 32]));
+        assert!(matches!(
+            host.read(1),
+            Err(TrustError::Refused(SignedError::Signature))
+        ));
+        host.bring(7, &host.control);
+        let expired = host.read(1000);
+        assert!(matches!(
+            expired,
+            Err(TrustError::Refused(SignedError::Expired(_)))
+        ));
+        host.pin(&host.control, 2);
+        let elsewhere = host.read(1);
+        assert!(matches!(
+            elsewhere,
+            Err(TrustError::Refused(SignedError::WrongNode { .. }))
+        ));
+    }
+
+    #[test]
+    fn a_new_mesh_counts_versions_from_the_start() {
+        let host = Host::joined();
+        host.bring(7, &host.control);
+        assert_eq!(host.read(1).expect("is believed"), 7);
+        let other = PrivateKey::from_seed(&[3; 32]);
+        host.pin(&other, 1);
+        host.bring(2, &other);
+        assert_eq!(host.read(1).expect("is believed"), 2);
+    }
+
+    #[test]
+    fn a_pin_that_others_can_write_pins_nothing() {
+        use std::os::unix::fs::PermissionsExt;
+        let host = Host::joined();
+        host.bring(7, &host.control);
+        let open = std::fs::Permissions::from_mode(0o666);
+        std::fs::set_permissions(&host.files.trust, open).expect("changes");
+        assert!(matches!(host.read(1), Err(TrustError::Pin { .. })));
+    }
+
+    #[test]
+    fn what_was_seen_and_cannot_be_read_is_not_taken_for_nothing() {
+        let host = Host::joined();
+        host.bring(7, &host.control);
+        assert_eq!(host.read(1).expect("is believed"), 7);
+        std::fs::write(host.files.state.join("seen.json"), "{").expect("writes");
+        assert!(matches!(host.read(1), Err(TrustError::Seen { .. })));
+    }
+}

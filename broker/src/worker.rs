@@ -1,0 +1,208 @@
+//! The worker: root's side of one SSH connection, in a process of its own.
+
+mod channels;
+mod connection;
+
+use std::ffi::{CString, c_int};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use meshd_contract::broker::{FromManager, Hello, ToManager, ToSession};
+use meshd_contract::paths;
+use meshd_contract::peer_document::PeerDocument;
+use meshd_contract::time::Timestamp;
+use meshd_contract::wire::{self, WireError};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{Pid, User};
+use thiserror::Error;
+
+use crate::config::{Config, ConfigError};
+use crate::evidence::{self, Bound, EvidenceError};
+use crate::host_keys::{HostKeyError, HostKeys};
+use crate::process::{self, Identity, Plan, StartError};
+use crate::trust::{Files, TrustError};
+use crate::{descendants, log};
+
+use connection::Connection;
+
+/// The descriptor on which the listener hands over the manager's connection.
+const MANAGER: c_int = 3;
+
+/// How long the manager may take to send its one message.
+const BIND_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why a connection is not served.
+#[derive(Debug, Error)]
+enum Refusal {
+    #[error("the manager's message is not in order: {0}")]
+    Manager(#[from] WireError),
+    #[error("the manager sent no message within {} seconds", BIND_DEADLINE.as_secs())]
+    Silent,
+    #[error("the manager sent {0} descriptors instead of the socket and the link")]
+    Descriptors(usize),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+    #[error(transparent)]
+    HostKeys(#[from] HostKeyError),
+    #[error("there is no user {}", paths::SESSION_USER)]
+    NoSessionUser,
+    #[error("cannot start the session process: {0}")]
+    Session(#[from] StartError),
+    #[error("the kernel refused: {0}")]
+    System(#[from] Errno),
+}
+
+/// Serves the connection that the manager sends on descriptor 3.
+pub fn main() -> ExitCode {
+    let manager = match manager_connection() {
+        Ok(manager) => manager,
+        Err(errno) => {
+            log::line(&format!(
+                "meshd-broker worker is started by the listener only: {errno}"
+            ));
+            return ExitCode::from(2);
+        }
+    };
+    let id = format!("{:x}-{}", now().0, Pid::this());
+    match accept(&manager, &id) {
+        Ok(connection) => {
+            drop(manager);
+            connection.run()
+        }
+        Err(refusal) => {
+            log::connection(&id, &format!("refused: {refusal}"));
+            let _ = wire::send(
+                manager.as_fd(),
+                &ToManager::Refused(refusal.to_string()),
+                &[],
+            );
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Takes the descriptor, once it is known to be a socket whose other end can be named.
+fn manager_connection() -> nix::Result<OwnedFd> {
+    // SAFETY: only looks at the descriptor, whether it is open or not.
+    let socket = unsafe { BorrowedFd::borrow_raw(MANAGER) };
+    nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::PeerCredentials)?;
+    // SAFETY: it is open, as just seen, and this is the one place that takes it.
+    let socket = unsafe { OwnedFd::from_raw_fd(MANAGER) };
+    nix::fcntl::fcntl(&socket, nix::fcntl::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+    Ok(socket)
+}
+
+/// From the manager's message to a running session process.
+fn accept(manager: &OwnedFd, id: &str) -> Result<Connection, Refusal> {
+    harden()?;
+    let (tcp, link) = receive_bind(manager)?;
+    let config = Config::load(paths::SSH_CONFIG.as_ref())?;
+    let files = Files::default();
+    let changes = connection::watch(&files)?;
+    let document = files.peer_document(now())?;
+    let bound = evidence::bind(&evidence::gather(&tcp)?, &document, &config, now())?;
+    let host_keys = HostKeys::load()?;
+    let (session, remote) = wire::pair()?;
+    let pid = start_session(&tcp, &link, &remote)?;
+    let hello = Hello {
+        connection: id.to_owned(),
+        host_keys: host_keys.public_blobs()?,
+        login_grace: config.limits.login_grace,
+        max_channels: config.limits.channels,
+    };
+    wire::send(session.as_fd(), &ToSession::Hello(hello), &[])?;
+    tell_manager(manager, id, &bound);
+    log_start(id, &bound, &document);
+    Ok(Connection::new(
+        id, config, files, document, bound, host_keys, session, pid, changes,
+    )?)
+}
+
+/// Nothing of this process is to be read by another, and nothing of it outlives the connection
+/// unseen.
+fn harden() -> nix::Result<()> {
+    nix::sys::prctl::set_dumpable(false)?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    descendants::become_subreaper()
+}
+
+fn receive_bind(manager: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Refusal> {
+    let mut ready = [PollFd::new(manager.as_fd(), PollFlags::POLLIN)];
+    let deadline = PollTimeout::try_from(BIND_DEADLINE).unwrap_or(PollTimeout::MAX);
+    if poll(&mut ready, deadline)? == 0 {
+        return Err(Refusal::Silent);
+    }
+    let (FromManager::Bind, fds) = wire::receive(manager.as_fd())?;
+    let count = fds.len();
+    let [tcp, link]: [OwnedFd; 2] = fds.try_into().map_err(|_| Refusal::Descriptors(count))?;
+    Ok((tcp, link))
+}
+
+/// Starts the session process without any privilege but that to enter its empty root.
+fn start_session(tcp: &OwnedFd, link: &OwnedFd, worker: &OwnedFd) -> Result<Pid, Refusal> {
+    let user = User::from_name(paths::SESSION_USER)?.ok_or(Refusal::NoSessionUser)?;
+    let program = CString::new(paths::SESSION_PROGRAM).map_err(|_| Errno::EINVAL)?;
+    let null = process::null().map_err(|_| Errno::last())?;
+    let stderr = std::io::stderr();
+    let log = stderr.as_fd();
+    Ok(process::start(&Plan {
+        program: &program,
+        arguments: std::slice::from_ref(&program),
+        environment: &[],
+        descriptors: &[
+            null.as_fd(),
+            log,
+            log,
+            tcp.as_fd(),
+            link.as_fd(),
+            worker.as_fd(),
+        ],
+        identity: &Identity {
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+            groups: Vec::new(),
+        },
+        directory: c"/",
+        terminal: false,
+        keep_chroot: true,
+        parent_death_signal: 0,
+    })?)
+}
+
+/// The manager only counts and records; that it is gone is no reason to end the connection.
+fn tell_manager(manager: &OwnedFd, id: &str, bound: &Bound) {
+    let peer = match bound.caller() {
+        evidence::Caller::Peer(peer) => peer.node.0,
+        evidence::Caller::Stranger => 0,
+    };
+    let message = ToManager::Bound {
+        connection: id.to_owned(),
+        peer,
+    };
+    let _ = wire::send(manager.as_fd(), &message, &[]);
+}
+
+fn log_start(id: &str, bound: &Bound, document: &PeerDocument) {
+    let caller = match bound.caller() {
+        evidence::Caller::Peer(peer) => format!("peer={} owner={}", peer.name, peer.owner),
+        evidence::Caller::Stranger => "peer=unknown".to_owned(),
+    };
+    let (remote, version) = (bound.remote(), document.header.version);
+    log::connection(
+        id,
+        &format!("started from={remote} {caller} document={version}"),
+    );
+}
+
+/// The system's clock.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| since.as_secs()))
+}

@@ -1,0 +1,366 @@
+//! What runs on the channels of one connection, as the account.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use meshd_contract::broker::{ExitStatus, Open, OpenKind, ToSession};
+use meshd_contract::identity::Owner;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Gid, Pid, getgrouplist, getgroups, pipe2, setgroups};
+use thiserror::Error;
+
+use crate::account::Passwd;
+use crate::authorize::Authorized;
+use crate::environment::{self, Sources};
+use crate::evidence::Bound;
+use crate::machine::Request;
+use crate::pam::{AccountChecked, Pam, PamError};
+use crate::process::{self, Identity, Plan, StartError};
+use crate::pty::{self, Terminal};
+use crate::{descendants, log};
+
+/// What the session process is sent in answer to one request, in this order.
+pub(super) type Answer = Vec<(ToSession, Vec<OwnedFd>)>;
+
+/// Terminals and processes of one connection, and its PAM session.
+pub(super) struct Channels {
+    id: String,
+    bound: Bound,
+    pam: Option<Pam>,
+    identity: Option<Identity>,
+    terminals: BTreeMap<u32, Terminal>,
+    running: BTreeMap<Pid, Running>,
+}
+
+struct Running {
+    channel: u32,
+    terminal: bool,
+}
+
+/// Why a channel has no process.
+#[derive(Debug, Error)]
+enum ChannelError {
+    #[error("cannot open a session on this host; its log says why")]
+    Pam(#[from] PamError),
+    #[error("cannot read the groups of the account")]
+    Groups(Errno),
+    #[error("{0}")]
+    Start(#[from] StartError),
+    #[error("cannot make pipes or terminals: {0}")]
+    System(#[from] Errno),
+    #[error("the command or a path holds a zero byte")]
+    ZeroByte(#[from] std::ffi::NulError),
+}
+
+impl Channels {
+    pub(super) fn new(id: &str, bound: &Bound) -> Self {
+        Self {
+            id: id.to_owned(),
+            bound: bound.clone(),
+            pam: None,
+            identity: None,
+            terminals: BTreeMap::new(),
+            running: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over PAM's handle, with which the account was checked.
+    pub(super) fn set_pam(&mut self, pam: Pam) {
+        self.pam = Some(pam);
+    }
+
+    /// Does what a request asks, as the account that was checked.
+    pub(super) fn answer(&mut self, request: &Request, checked: &AccountChecked) -> Answer {
+        let authorized = checked.authorized();
+        let passwd = authorized.passwd();
+        match request {
+            Request::AllocatePty(channel) => match pty::allocate(passwd.account.uid, passwd.gid) {
+                Ok((master, terminal)) => {
+                    self.terminals.insert(*channel, terminal);
+                    vec![(ToSession::Pty { channel: *channel }, vec![master])]
+                }
+                Err(errno) => vec![self.failed(*channel, &ChannelError::System(errno))],
+            },
+            Request::Open(open) => match self.open(open, authorized) {
+                Ok(answer) => answer,
+                Err(error) => vec![self.failed(open.channel, &error)],
+            },
+            Request::Signal { channel, name } => {
+                self.signal(*channel, name);
+                Vec::new()
+            }
+            Request::Sign { .. } | Request::Login { .. } | Request::Refuse { .. } => Vec::new(),
+        }
+    }
+
+    fn failed(&mut self, channel: u32, error: &ChannelError) -> (ToSession, Vec<OwnedFd>) {
+        self.terminals.remove(&channel);
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+        let cause = cause.unwrap_or_default();
+        log::connection(
+            &self.id,
+            &format!("channel={channel} not opened: {error}{cause}"),
+        );
+        (
+            ToSession::Failed {
+                channel,
+                message: error.to_string(),
+            },
+            Vec::new(),
+        )
+    }
+
+    fn open(&mut self, open: &Open, authorized: &Authorized) -> Result<Answer, ChannelError> {
+        let terminal = self.terminals.remove(&open.channel);
+        let path = terminal.as_ref().map(|terminal| terminal.path.as_str());
+        let (identity, text) = self.identity(authorized, path)?;
+        let environment = self.environment(open, authorized, path);
+        let passwd = authorized.passwd();
+        let (program, arguments) = command(open, authorized)?;
+        let directory = CString::new(passwd.home.as_os_str().as_bytes())?;
+        let (theirs, ours) = stdio(terminal.as_ref())?;
+        let descriptors: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
+        let pid = process::start(&Plan {
+            program: &program,
+            arguments: &arguments,
+            environment: &environment,
+            descriptors: &descriptors,
+            identity: &identity,
+            directory: &directory,
+            terminal: terminal.is_some(),
+            keep_chroot: false,
+            parent_death_signal: libc::SIGHUP,
+        })?;
+        let channel = open.channel;
+        let kind = kind_name(&open.kind);
+        log::connection(&self.id, &format!("channel={channel} {kind} pid={pid}"));
+        self.running.insert(
+            pid,
+            Running {
+                channel,
+                terminal: terminal.is_some(),
+            },
+        );
+        let interactive = terminal.is_some() && open.kind == OpenKind::Shell;
+        let mut answer = vec![(ToSession::Opened { channel }, ours)];
+        if interactive && !text.is_empty() && !is_hushed(&identity, passwd) {
+            answer.insert(0, (ToSession::Notice { channel, text }, Vec::new()));
+        }
+        Ok(answer)
+    }
+
+    /// Opens the PAM session at the first channel, when it is known whether there is a terminal;
+    /// returns the account with its groups, and what PAM has to say.
+    fn identity(
+        &mut self,
+        authorized: &Authorized,
+        terminal: Option<&str>,
+    ) -> Result<(Identity, Vec<u8>), ChannelError> {
+        if let Some(identity) = &self.identity {
+            return Ok((identity.clone(), Vec::new()));
+        }
+        let passwd = authorized.passwd();
+        let login = passwd.account.login.as_str();
+        // The account's groups first, so that a module that adds one (pam_group) finds them; the
+        // list that is there after PAM is the account's (pam_setcred(3)).
+        let name = CString::new(login)?;
+        let groups =
+            getgrouplist(&name, Gid::from_raw(passwd.gid)).map_err(ChannelError::Groups)?;
+        setgroups(&groups).map_err(ChannelError::Groups)?;
+        let text = match &mut self.pam {
+            Some(pam) => pam.open_session(terminal, login)?,
+            None => return Err(ChannelError::System(Errno::EPERM)),
+        };
+        let groups = getgroups().map_err(ChannelError::Groups)?;
+        let identity = Identity {
+            uid: passwd.account.uid,
+            gid: passwd.gid,
+            groups: groups.into_iter().map(Gid::as_raw).collect(),
+        };
+        self.identity = Some(identity.clone());
+        Ok((identity, text))
+    }
+
+    fn environment(
+        &self,
+        open: &Open,
+        authorized: &Authorized,
+        terminal: Option<&str>,
+    ) -> Vec<CString> {
+        let (remote, local) = (self.bound.remote(), self.bound.local());
+        let (from, port, to) = (remote.ip(), remote.port(), local.ip());
+        let mut connection = vec![
+            ("SSH_CLIENT", format!("{from} {port} 22")),
+            ("SSH_CONNECTION", format!("{from} {port} {to} 22")),
+            ("MESH_PEER", authorized.peer().name.to_string()),
+        ];
+        if let Owner::User(user) = &authorized.peer().owner {
+            connection.push(("MESH_USER", user.clone()));
+        }
+        if let Some(path) = terminal {
+            connection.push(("SSH_TTY", path.to_owned()));
+        }
+        if let (Some(_), OpenKind::Exec(command)) = (&authorized.rule().rights.command, &open.kind)
+        {
+            let original = String::from_utf8_lossy(command).into_owned();
+            connection.push(("SSH_ORIGINAL_COMMAND", original));
+        }
+        environment::build(&Sources {
+            passwd: authorized.passwd(),
+            accept: &authorized.rule().accept_env,
+            client: &open.environment,
+            term: if terminal.is_some() { &open.term } else { &[] },
+            pam: &self.pam.as_ref().map(Pam::environment).unwrap_or_default(),
+            connection: &connection,
+        })
+    }
+
+    /// Signals the group of a channel's process, as the account and while the process is known
+    /// to be there, so that no reused number is ever hit.
+    fn signal(&self, channel: u32, name: &str) {
+        let running = self
+            .running
+            .iter()
+            .find(|(_, running)| running.channel == channel);
+        let (Some((pid, _)), Some(identity), Some(signal)) =
+            (running, &self.identity, signal_number(name))
+        else {
+            return;
+        };
+        let group = pid.as_raw();
+        process::succeeds_as(identity, || {
+            // SAFETY: takes two integers.
+            unsafe { libc::killpg(group, signal as libc::c_int) == 0 }
+        });
+    }
+
+    /// Reaps what has ended: pid, channel if it was one's, and how.
+    pub(super) fn reap(&mut self) -> Vec<(Pid, Option<u32>, ExitStatus)> {
+        let mut ended = Vec::new();
+        while let Ok(status) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+            let (pid, status) = match status {
+                WaitStatus::Exited(pid, code) => {
+                    (pid, ExitStatus::Code(u8::try_from(code).unwrap_or(u8::MAX)))
+                }
+                WaitStatus::Signaled(pid, signal, core) => (
+                    pid,
+                    ExitStatus::Signal {
+                        number: signal as i32,
+                        core,
+                    },
+                ),
+                WaitStatus::StillAlive => break,
+                WaitStatus::Stopped(..)
+                | WaitStatus::PtraceEvent(..)
+                | WaitStatus::PtraceSyscall(_)
+                | WaitStatus::Continued(_) => continue,
+            };
+            let channel = self.running.remove(&pid).map(|running| running.channel);
+            if let Some(channel) = channel {
+                log::connection(&self.id, &format!("channel={channel} exited {status:?}"));
+            }
+            ended.push((pid, channel, status));
+        }
+        ended
+    }
+
+    /// SIGHUP to what runs without a terminal; closing the terminals hangs up the others.
+    pub(super) fn hang_up(&mut self) {
+        self.terminals.clear();
+        for (pid, running) in &self.running {
+            descendants::signal_group(*pid, Signal::SIGHUP);
+            if !running.terminal {
+                descendants::signal_group(*pid, Signal::SIGCONT);
+            }
+        }
+    }
+
+    pub(super) fn close_pam(&mut self) {
+        if let Some(pam) = &mut self.pam {
+            pam.close();
+        }
+    }
+}
+
+fn kind_name(kind: &OpenKind) -> &'static str {
+    match kind {
+        OpenKind::Shell => "shell",
+        OpenKind::Exec(_) => "exec",
+    }
+}
+
+/// The program and its arguments: always the account's shell, as sshd has it.
+fn command(open: &Open, authorized: &Authorized) -> Result<(CString, Vec<CString>), ChannelError> {
+    let shell = &authorized.passwd().shell;
+    let name = shell.file_name().unwrap_or(shell.as_os_str()).as_bytes();
+    let program = CString::new(shell.as_os_str().as_bytes())?;
+    let forced = authorized
+        .rule()
+        .rights
+        .command
+        .as_ref()
+        .map(|command| command.as_bytes());
+    let command = match (&open.kind, forced) {
+        (_, Some(forced)) => forced,
+        (OpenKind::Exec(command), None) => command,
+        (OpenKind::Shell, None) => {
+            return Ok((program, vec![CString::new([b"-", name].concat())?]));
+        }
+    };
+    Ok((
+        program,
+        vec![CString::new(name)?, c"-c".into(), CString::new(command)?],
+    ))
+}
+
+/// The process's descriptors 0 to 2, and those of the session process.
+fn stdio(terminal: Option<&Terminal>) -> Result<([OwnedFd; 3], Vec<OwnedFd>), ChannelError> {
+    if let Some(terminal) = terminal {
+        let clone = || terminal.slave.try_clone().map_err(|_| Errno::EMFILE);
+        return Ok(([clone()?, clone()?, clone()?], Vec::new()));
+    }
+    let (their_input, our_input) = pipe2(OFlag::O_CLOEXEC)?;
+    let (our_output, their_output) = pipe2(OFlag::O_CLOEXEC)?;
+    let (our_errors, their_errors) = pipe2(OFlag::O_CLOEXEC)?;
+    Ok((
+        [their_input, their_output, their_errors],
+        vec![our_input, our_output, our_errors],
+    ))
+}
+
+/// Whether the account has asked for a quiet login; looked at as that user, in its own directory.
+fn is_hushed(identity: &Identity, passwd: &Passwd) -> bool {
+    let path = [passwd.home.as_os_str().as_bytes(), b"/.hushlogin"].concat();
+    let Ok(path) = CString::new(path) else {
+        return false;
+    };
+    // SAFETY: the path is null-terminated and outlives the call.
+    process::succeeds_as(identity, || unsafe {
+        libc::access(path.as_ptr(), libc::F_OK) == 0
+    })
+}
+
+/// The signals that a client may send (RFC 4254, section 6.9).
+fn signal_number(name: &str) -> Option<Signal> {
+    Some(match name {
+        "ABRT" => Signal::SIGABRT,
+        "ALRM" => Signal::SIGALRM,
+        "FPE" => Signal::SIGFPE,
+        "HUP" => Signal::SIGHUP,
+        "ILL" => Signal::SIGILL,
+        "INT" => Signal::SIGINT,
+        "KILL" => Signal::SIGKILL,
+        "PIPE" => Signal::SIGPIPE,
+        "QUIT" => Signal::SIGQUIT,
+        "SEGV" => Signal::SIGSEGV,
+        "TERM" => Signal::SIGTERM,
+        "USR1" => Signal::SIGUSR1,
+        "USR2" => Signal::SIGUSR2,
+        _ => return None,
+    })
+}
