@@ -105,9 +105,11 @@ fn a_command_has_its_streams_status_and_account() {
 fn a_command_that_does_not_end_is_killed() {
     let lan = Lan::start(&["a"]).expect("a lab");
     let host = lan.host("a");
+    host.add_user("alice").expect("an account");
     let late = host
         .command("sleep")
         .arg("3600")
+        .user("alice")
         .deadline(Duration::from_millis(200))
         .output()
         .expect_err("no end");
@@ -134,7 +136,7 @@ fn a_terminal_is_the_hosts_and_has_a_size() {
     terminal.send("tty; stty size; exit 3\n").expect("typed");
     let shown = terminal.expect("37 101", DEADLINE).expect("a size");
     assert!(shown.contains("/dev/pts/0"), "{shown}");
-    assert_eq!(shell.wait().expect("an end").code(), Some(3));
+    assert_eq!(shell.wait(DEADLINE).expect("an end").code(), Some(3));
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::{Doing, LabError, Result};
-use crate::{DEADLINE, Terminal, programs, wait_for};
+use crate::{DEADLINE, Running, Terminal, programs};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -108,10 +108,7 @@ impl HostCommand {
     /// [`LabError::Late`] if one of the two does not come in time; the command is killed then.
     pub fn output(self) -> Result<Output> {
         let began = Instant::now();
-        let (what, deadline) = (
-            format!("end of {:?} on {}", self.line(), self.host),
-            self.deadline,
-        );
+        let (what, deadline) = (self.described(), self.deadline);
         let input = self.input.clone();
         let mut child = self.spawn()?;
         let stdin = child.stdin.take();
@@ -120,10 +117,7 @@ impl HostCommand {
         });
         let stdout = collect(child.stdout.take());
         let stderr = collect(child.stderr.take());
-        let ended = wait_for(&what, deadline, || child.try_wait().ok().flatten());
-        let status = ended.inspect_err(|_| {
-            let _ = child.kill().and_then(|()| child.wait());
-        })?;
+        let status = child.wait(deadline)?;
         let rest = || {
             deadline
                 .saturating_sub(began.elapsed())
@@ -149,7 +143,7 @@ impl HostCommand {
     /// # Errors
     /// [`LabError::Failed`] with what it said, or [`LabError::Late`].
     pub fn succeed(self) -> Result<Output> {
-        let line = format!("{:?} on {}", self.line(), self.host);
+        let line = self.described();
         let output = self.output()?;
         if output.status.success() {
             return Ok(output);
@@ -165,7 +159,7 @@ impl HostCommand {
     ///
     /// # Errors
     /// [`LabError::System`] if it cannot be started.
-    pub fn spawn(self) -> Result<Child> {
+    pub fn spawn(self) -> Result<Running> {
         let mut command = self.entering("plain")?;
         command
             .stdin(Stdio::piped())
@@ -178,7 +172,7 @@ impl HostCommand {
     ///
     /// # Errors
     /// [`LabError::System`] if it cannot be started.
-    pub fn spawn_into(self, log: &File) -> Result<Child> {
+    pub fn spawn_into(self, log: &File) -> Result<Running> {
         let doing = || "share the log".to_owned();
         let mut command = self.entering("plain")?;
         command
@@ -192,7 +186,7 @@ impl HostCommand {
     ///
     /// # Errors
     /// [`LabError::System`] if it cannot be started.
-    pub fn spawn_on(self, terminal: &Terminal) -> Result<Child> {
+    pub fn spawn_on(self, terminal: &Terminal) -> Result<Running> {
         let mut command = self.entering("tty")?;
         command
             .stdin(terminal.slave()?)
@@ -201,10 +195,15 @@ impl HostCommand {
         self.start(command)
     }
 
-    fn start(&self, mut command: Command) -> Result<Child> {
-        command
+    fn start(&self, mut command: Command) -> Result<Running> {
+        let child = command
             .spawn()
-            .doing(|| format!("start {:?} on {}", self.line(), self.host))
+            .doing(|| format!("start {}", self.described()))?;
+        Ok(Running::new(child, self.described()))
+    }
+
+    fn described(&self) -> String {
+        format!("{} on {}", self.line(), self.host)
     }
 
     fn entering(&self, mode: &str) -> Result<Command> {

@@ -103,6 +103,11 @@ impl Host {
             .doing(|| format!("read {} on {}", path.display(), self.name))
     }
 
+    /// Whether there is such a file.
+    pub fn exists(&self, path: impl AsRef<Path>) -> bool {
+        self.root.open(path.as_ref(), OFlag::O_PATH).is_ok()
+    }
+
     /// A file's content as text; bytes that are none are replaced.
     ///
     /// # Errors

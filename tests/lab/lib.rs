@@ -8,20 +8,26 @@
 //! It needs root, and `/dev/net/tun` for userspace WireGuard ([`requirements`]).
 
 mod command;
+mod daemon;
 mod error;
 mod files;
 mod held;
 mod host;
 pub mod inside;
 mod lan;
+mod mesh;
 mod programs;
 pub mod requirements;
+mod running;
 mod terminal;
 mod wait;
 
 pub use command::{HostCommand, Output};
+pub use daemon::Daemon;
 pub use error::{LabError, Result};
 pub use host::{Host, Process};
 pub use lan::Lan;
+pub use mesh::{CONTROL, CONTROL_SOCKET, Mesh, Owner, policy_for_alice, policy_with};
+pub use running::Running;
 pub use terminal::Terminal;
 pub use wait::{DEADLINE, wait_for};

@@ -1,0 +1,347 @@
+//! A mesh: control, and hosts that have joined.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use meshd_contract::paths;
+
+use crate::daemon::log_of;
+use crate::error::{LabError, Result};
+use crate::{DEADLINE, Daemon, Host, HostCommand, Lan, Output, wait_for};
+
+/// The host that control runs on.
+pub const CONTROL: &str = "control";
+/// Where control's socket is.
+pub const CONTROL_SOCKET: &str = "/run/meshd-control/control.sock";
+
+const CONTROL_STATE: &str = "/var/lib/meshd-control";
+const CONTROL_PORT: u16 = 8443;
+
+/// What the ssh_config.d file of the packages makes plain `ssh` do, and never a prompt.
+const SSH_CONFIG: &str = include_str!("../../packaging/ssh_config.d/meshd.conf");
+
+/// Whose a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// A user's, by login.
+    User(&'a str),
+    /// Nobody's: it carries this tag.
+    Tag(&'a str),
+}
+
+/// Control and hosts, each a node once it has joined.
+#[derive(Debug)]
+pub struct Mesh {
+    control: Option<Daemon>,
+    nodes: BTreeMap<String, Node>,
+    lan: Lan,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    manager: Option<Daemon>,
+    broker: Option<Daemon>,
+    address: Option<Ipv4Addr>,
+}
+
+impl Mesh {
+    /// Starts control and hosts of these names; none of them has joined.
+    ///
+    /// # Errors
+    /// [`LabError::Unfit`] if this machine cannot run the lab, else what failed.
+    pub fn start(hosts: &[&str]) -> Result<Self> {
+        let names = [&[CONTROL], hosts].concat();
+        let mut mesh = Self {
+            control: None,
+            nodes: BTreeMap::new(),
+            lan: Lan::start(&names)?,
+        };
+        mesh.start_control()?;
+        Ok(mesh)
+    }
+
+    /// Starts the mesh that most tests want: `laptop`, a node of alice@example.com, and `web1`,
+    /// which carries tag:web, serves SSH and has the accounts alice and bob. Alice may become
+    /// alice there, and every packet may pass.
+    ///
+    /// # Errors
+    /// As [`Mesh::start`].
+    pub fn of_two() -> Result<Self> {
+        let mut mesh = Self::start(&["laptop", "web1"])?;
+        mesh.meshd_control(&["users", "create", "alice@example.com"])?;
+        mesh.set_policy(&policy_for_alice(&["alice"]))?;
+        for account in ["alice", "bob"] {
+            mesh.host("web1").add_user(account)?;
+        }
+        mesh.join("laptop", Owner::User("alice@example.com"))?;
+        mesh.start_broker("web1")?;
+        mesh.join("web1", Owner::Tag("tag:web"))?;
+        mesh.wait_until_reachable("laptop", "web1")?;
+        Ok(mesh)
+    }
+
+    /// The host of this name, or [`CONTROL`].
+    #[must_use]
+    pub fn host(&self, name: &str) -> &Host {
+        self.lan.host(name)
+    }
+
+    /// The network that the hosts are on.
+    pub fn lan(&mut self) -> &mut Lan {
+        &mut self.lan
+    }
+
+    /// Control's URL.
+    #[must_use]
+    pub fn control_url(&self) -> String {
+        format!("https://{}:{CONTROL_PORT}", self.host(CONTROL).v4())
+    }
+
+    /// Runs `meshd-control` with these arguments, as its admin, and expects it to succeed.
+    ///
+    /// # Errors
+    /// [`LabError::Failed`] with what it said.
+    pub fn meshd_control(&self, arguments: &[&str]) -> Result<Output> {
+        self.control_command(arguments).succeed()
+    }
+
+    /// `meshd-control` with these arguments.
+    pub fn control_command(&self, arguments: &[&str]) -> HostCommand {
+        self.host(CONTROL)
+            .command("meshd-control")
+            .args(arguments.iter().copied())
+            .args(["--socket", CONTROL_SOCKET])
+    }
+
+    /// Saves a policy.
+    ///
+    /// # Errors
+    /// [`LabError::Failed`] with what is wrong with it.
+    pub fn set_policy(&self, policy: &str) -> Result<()> {
+        self.host(CONTROL).write("/tmp/policy.hujson", policy)?;
+        self.meshd_control(&["policy", "set", "/tmp/policy.hujson"])
+            .map(drop)
+    }
+
+    /// A fresh auth key for such a node.
+    ///
+    /// # Errors
+    /// [`LabError::Failed`] with what control said.
+    pub fn auth_key(&self, owner: Owner<'_>) -> Result<String> {
+        let (option, value) = match owner {
+            Owner::User(user) => ("--user", user),
+            Owner::Tag(tag) => ("--tag", tag),
+        };
+        let output = self.meshd_control(&["authkeys", "create", option, value])?;
+        Ok(output.stdout.trim().to_owned())
+    }
+
+    /// Starts the manager of a host and brings the host into the mesh; with SSH if its broker
+    /// runs.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn join(&mut self, host: &str, owner: Owner<'_>) -> Result<()> {
+        let key = self.auth_key(owner)?;
+        self.host(host).write("/run/auth-key", format!("{key}\n"))?;
+        if self.nodes.get(host).is_none_or(|n| n.manager.is_none()) {
+            self.start_manager(host)?;
+        }
+        let mut up = self
+            .host(host)
+            .command("mesh")
+            .args(["up", "--auth-key-file", "/run/auth-key"])
+            .args(["--control", &self.control_url()]);
+        if self.nodes.get(host).is_some_and(|n| n.broker.is_some()) {
+            up = up.arg("--ssh");
+        }
+        up.succeed()
+            .map_err(|error| self.with_log(error, host, "meshd"))?;
+        let address = self.ask_address(host)?;
+        self.host(host).write(
+            "/etc/resolv.conf",
+            format!("nameserver {address}\noptions timeout:2 attempts:2\n"),
+        )?;
+        self.host(host)
+            .write("/etc/ssh/ssh_config.d/meshd.conf", SSH_CONFIG)?;
+        self.node(host).address = Some(address);
+        Ok(())
+    }
+
+    /// The mesh address of a host that has joined.
+    ///
+    /// # Panics
+    /// If it has not: the test is wrong then.
+    #[must_use]
+    pub fn address(&self, host: &str) -> Ipv4Addr {
+        let address = self.nodes.get(host).and_then(|node| node.address);
+        address.unwrap_or_else(|| panic!("{host} has not joined"))
+    }
+
+    /// Waits until SSH on `to` answers a connection from `from`.
+    ///
+    /// # Errors
+    /// [`LabError::Late`] if it does not.
+    pub fn wait_until_reachable(&self, from: &str, to: &str) -> Result<()> {
+        let script = format!("exec 3<>/dev/tcp/{to}/22; head -c 4 <&3");
+        wait_for(&format!("SSH of {to} from {from}"), DEADLINE, || {
+            let asked = self.host(from).command("bash").args(["-c", &script]);
+            let answer = asked.deadline(Duration::from_secs(5)).output().ok()?;
+            (answer.stdout == "SSH-").then_some(())
+        })
+        .map_err(|error| self.with_log(error, to, "meshd"))
+        .map_err(|error| self.with_log(error, to, "meshd-broker"))
+    }
+
+    /// `ssh` from one host, as a person there would type it, but never waiting for an answer.
+    pub fn ssh(&self, from: &str, arguments: &[&str]) -> HostCommand {
+        self.host(from)
+            .command("ssh")
+            .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=20"])
+            .args(arguments.iter().copied())
+    }
+
+    /// Starts control.
+    ///
+    /// # Errors
+    /// [`LabError::Failed`] with its log.
+    pub fn start_control(&mut self) -> Result<()> {
+        let host = self.host(CONTROL);
+        let command = host
+            .command("meshd-control")
+            .args(["serve", "--listen", &format!("0.0.0.0:{CONTROL_PORT}")])
+            .args(["--state", CONTROL_STATE, "--socket", CONTROL_SOCKET])
+            .user("meshd-control");
+        self.control = Some(Daemon::start(
+            host,
+            "meshd-control",
+            command,
+            CONTROL_SOCKET,
+        )?);
+        Ok(())
+    }
+
+    /// Takes control, to stop it or to crash it.
+    ///
+    /// # Panics
+    /// If it does not run: the test is wrong then.
+    #[must_use]
+    pub fn take_control(&mut self) -> Daemon {
+        self.control.take().expect("control runs")
+    }
+
+    /// Starts the manager of a host, with the privilege that its unit gives it.
+    ///
+    /// # Errors
+    /// [`LabError::Failed`] with its log.
+    pub fn start_manager(&mut self, host: &str) -> Result<()> {
+        let place = self.host(host);
+        let command = place
+            .command("setpriv")
+            .args([
+                "--reuid",
+                paths::MANAGER_USER,
+                "--regid",
+                paths::MANAGER_USER,
+            ])
+            .arg("--init-groups")
+            .args([
+                "--inh-caps",
+                "-all,+net_admin",
+                "--ambient-caps",
+                "-all,+net_admin",
+            ])
+            .args(["--bounding-set", "-all,+net_admin", "--no-new-privs"])
+            .args(["/usr/sbin/meshd", "--wireguard", &wireguard()]);
+        let daemon = Daemon::start(place, "meshd", command, paths::MANAGER_SOCKET)?;
+        self.node(host).manager = Some(daemon);
+        Ok(())
+    }
+
+    /// Takes the manager of a host, to stop it or to crash it.
+    ///
+    /// # Panics
+    /// If it does not run: the test is wrong then.
+    #[must_use]
+    pub fn take_manager(&mut self, host: &str) -> Daemon {
+        self.node(host).manager.take().expect("the manager runs")
+    }
+
+    /// Turns SSH on: starts the broker's listener of a host.
+    ///
+    /// # Errors
+    /// [`LabError::Failed`] with its log.
+    pub fn start_broker(&mut self, host: &str) -> Result<()> {
+        let place = self.host(host);
+        let command = place.command("/usr/lib/meshd/meshd-broker").arg("listen");
+        let daemon = Daemon::start(place, "meshd-broker", command, paths::BROKER_SOCKET)?;
+        self.node(host).broker = Some(daemon);
+        Ok(())
+    }
+
+    /// Takes the broker's listener of a host, to stop it or to crash it.
+    ///
+    /// # Panics
+    /// If it does not run: the test is wrong then.
+    #[must_use]
+    pub fn take_broker(&mut self, host: &str) -> Daemon {
+        self.node(host).broker.take().expect("the broker runs")
+    }
+
+    /// What a daemon of a host has said: meshd, meshd-broker or meshd-control.
+    #[must_use]
+    pub fn log(&self, host: &str, daemon: &str) -> String {
+        self.host(host)
+            .read_text(log_of(daemon))
+            .unwrap_or_default()
+    }
+
+    fn node(&mut self, host: &str) -> &mut Node {
+        self.nodes.entry(host.to_owned()).or_default()
+    }
+
+    fn ask_address(&self, host: &str) -> Result<Ipv4Addr> {
+        let output = self.host(host).command("mesh").arg("ip").succeed()?;
+        let address = output
+            .stdout
+            .split_whitespace()
+            .find_map(|w| w.parse().ok());
+        address.ok_or_else(|| LabError::Failed(format!("mesh ip said {:?}", output.stdout)))
+    }
+
+    fn with_log(&self, error: LabError, host: &str, daemon: &str) -> LabError {
+        let log = self.log(host, daemon);
+        LabError::Failed(format!("{error}\n--- {daemon} on {host}:\n{log}"))
+    }
+}
+
+/// A policy by which alice@example.com may become these accounts on tag:web.
+#[must_use]
+pub fn policy_for_alice(accounts: &[&str]) -> String {
+    let users = accounts.iter().map(|account| format!("{account:?}"));
+    let rule = format!(
+        r#"{{"action": "accept", "src": ["alice@example.com"], "dst": ["tag:web"], "users": [{}]}}"#,
+        users.collect::<Vec<_>>().join(", ")
+    );
+    policy_with(if accounts.is_empty() { "" } else { &rule })
+}
+
+/// A policy with these SSH rules, under which every packet may pass.
+#[must_use]
+pub fn policy_with(ssh_rules: &str) -> String {
+    format!(
+        r#"{{
+    "tagOwners": {{"tag:web": ["alice@example.com"]}},
+    "grants": [{{"src": ["*"], "dst": ["*"], "ip": ["*"]}}],
+    "ssh": [{ssh_rules}],
+}}
+"#
+    )
+}
+
+/// Which WireGuard the managers use: `MESHD_LAB_WIREGUARD`, else the userspace one, which needs
+/// nothing of the kernel but TUN.
+fn wireguard() -> String {
+    std::env::var("MESHD_LAB_WIREGUARD").unwrap_or_else(|_| "userspace".to_owned())
+}
