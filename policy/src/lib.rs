@@ -1,1 +1,31 @@
-//! The policy language.
+//! The policy language: from the text of a policy file to what each node must know.
+//!
+//! The language is the one of Tailscale's and Headscale's policy files. [`Policy::parse`] reads a
+//! text, or says everything that is wrong with it; [`Policy::compile`] applies it to a
+//! [`Topology`]. Nothing here reads a file, a clock or the network.
+
+#![forbid(unsafe_code)]
+
+mod assertions;
+mod compile;
+mod duration;
+mod hujson;
+mod mesh;
+mod model;
+mod nodeset;
+mod packet;
+mod policy;
+mod ports;
+mod problem;
+mod ranges;
+mod read;
+mod selector;
+mod suggest;
+mod topology;
+
+pub use assertions::{TestFailure, TestReport};
+pub use compile::{Compiled, NodeView};
+pub use hujson::{MAX_DEPTH, MAX_POLICY_BYTES};
+pub use policy::{Actor, Policy};
+pub use problem::{Errors, MAX_PROBLEMS, Position, Problem};
+pub use topology::{Node, Role, Topology, User};

@@ -1,0 +1,224 @@
+//! SSH rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use meshd_contract::identity::NodeId;
+use meshd_contract::login::Login;
+use meshd_contract::ssh_rule::{Action, Logins, Rights, SshRule};
+
+use super::{Compiled, Interner};
+use crate::mesh::{Mesh, domain_of};
+use crate::model::{LoginWords, Origin, SshSection};
+use crate::nodeset::NodeSet;
+use crate::selector::Selector;
+
+/// One rule of `ssh`.
+#[derive(Debug, Clone)]
+pub(super) struct Rule {
+    origin: Origin,
+    action: Action,
+    users: LoginWords,
+    accept_env: Vec<String>,
+    rights: Rights,
+    pub(super) source: usize,
+    /// Destinations that are tagged nodes.
+    pub(super) destinations: Vec<usize>,
+    own: OwnDevices,
+    /// Who may become whom on a tagged destination; none has no login.
+    admitted: Vec<Admitted>,
+}
+
+/// Whose own devices are destinations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum OwnDevices {
+    Nobodys,
+    Everybodys,
+    Of(BTreeSet<String>),
+}
+
+#[derive(Debug, Clone)]
+struct Admitted {
+    principals: Arc<BTreeSet<NodeId>>,
+    logins: Logins,
+}
+
+impl Rule {
+    pub(super) fn new(section: &SshSection, interner: &mut Interner) -> Self {
+        let mut own = OwnDevices::Nobodys;
+        let mut destinations = Vec::new();
+        for selector in &section.destinations {
+            match selector {
+                Selector::SelfDevices => own = OwnDevices::Everybodys,
+                Selector::User(login) => own.add(login),
+                other => destinations.push(interner.destination(other)),
+            }
+        }
+        Self {
+            origin: section.origin,
+            action: section.action,
+            users: section.users.clone(),
+            accept_env: section.accept_env.clone(),
+            rights: section.rights.clone(),
+            source: interner.source(&section.sources),
+            destinations,
+            own,
+            admitted: Vec::new(),
+        }
+    }
+
+    /// Check rules decide before accept rules.
+    pub(super) fn class(&self) -> u8 {
+        match self.action {
+            Action::Check(_) => 0,
+            Action::Accept => 1,
+        }
+    }
+
+    pub(super) fn concerns_own_devices(&self) -> bool {
+        self.own != OwnDevices::Nobodys
+    }
+
+    fn rule(&self, admitted: &Admitted) -> SshRule {
+        SshRule {
+            origin: self.origin.to_string(),
+            action: self.action,
+            principals: BTreeSet::clone(&admitted.principals),
+            logins: admitted.logins.clone(),
+            accept_env: self.accept_env.clone(),
+            rights: self.rights.clone(),
+        }
+    }
+}
+
+impl OwnDevices {
+    fn add(&mut self, login: &str) {
+        match self {
+            Self::Everybodys => {}
+            Self::Of(users) => {
+                users.insert(login.to_owned());
+            }
+            Self::Nobodys => *self = Self::Of([login.to_owned()].into()),
+        }
+    }
+
+    fn include(&self, user: &str) -> bool {
+        match self {
+            Self::Nobodys => false,
+            Self::Everybodys => true,
+            Self::Of(users) => users.contains(user),
+        }
+    }
+}
+
+impl LoginWords {
+    /// The accounts that every source may become.
+    pub(crate) fn common(&self) -> Logins {
+        Logins {
+            root: self.root,
+            nonroot: self.nonroot,
+            named: self.named.clone(),
+        }
+    }
+
+    /// The accounts that the devices of `user` may become.
+    pub(crate) fn of_user(&self, user: &str, mesh: &Mesh) -> Logins {
+        let mut logins = self.common();
+        logins.named.extend(self.localpart(user, mesh));
+        logins
+    }
+
+    /// The account that `localpart:*@DOMAIN` gives to `user`: never root, nor what is no account
+    /// name at all.
+    pub(crate) fn localpart(&self, user: &str, mesh: &Mesh) -> Option<Login> {
+        let domain = domain_of(user)?;
+        if !self.localpart_domains.contains(domain) || !mesh.has_domain(domain) {
+            return None;
+        }
+        let name = user.strip_suffix(domain)?.strip_suffix('@')?;
+        name.parse::<Login>()
+            .ok()
+            .filter(|login| login.as_str() != "root")
+    }
+}
+
+fn is_empty(logins: &Logins) -> bool {
+    !logins.root && !logins.nonroot && logins.named.is_empty()
+}
+
+impl Compiled {
+    pub(super) fn rebuild_admitted(&mut self, place: usize) {
+        let rule = &self.ssh[place];
+        let members = &self.sources[rule.source].members;
+        let mut by_user: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
+        let mut rest = BTreeSet::new();
+        for node in members.iter().filter_map(|slot| self.mesh.node(slot)) {
+            match node.user() {
+                Some(user) if rule.users.localpart(user, &self.mesh).is_some() => {
+                    by_user.entry(user).or_default().push(node.id);
+                }
+                _ => {
+                    rest.insert(node.id);
+                }
+            }
+        }
+        let mut admitted: Vec<Admitted> = by_user
+            .into_iter()
+            .map(|(user, ids)| Admitted {
+                principals: Arc::new(ids.into_iter().collect()),
+                logins: rule.users.of_user(user, &self.mesh),
+            })
+            .collect();
+        admitted.push(Admitted {
+            principals: Arc::new(rest),
+            logins: rule.users.common(),
+        });
+        admitted.retain(|a| !a.principals.is_empty() && !is_empty(&a.logins));
+        self.ssh[place].admitted = admitted;
+    }
+
+    pub(super) fn ssh_rules(&self, slot: u32) -> Vec<SshRule> {
+        let Some(node) = self.mesh.node(slot) else {
+            return Vec::new();
+        };
+        let mut rules = Vec::new();
+        for rule in &self.ssh {
+            match node.user() {
+                Some(user) if rule.own.include(user) => rules.extend(self.own_rule(rule, user)),
+                Some(_) => {}
+                None if self.is_destination(rule, slot) => {
+                    rules.extend(rule.admitted.iter().map(|admitted| rule.rule(admitted)));
+                }
+                None => {}
+            }
+        }
+        rules
+    }
+
+    fn own_rule(&self, rule: &Rule, user: &str) -> Option<SshRule> {
+        let source = &self.sources[rule.source];
+        let principals: BTreeSet<NodeId> = self
+            .own_sources(source, user)
+            .filter_map(|slot| Some(self.mesh.node(slot)?.id))
+            .collect();
+        let logins = rule.users.of_user(user, &self.mesh);
+        (!principals.is_empty() && !is_empty(&logins)).then(|| {
+            rule.rule(&Admitted {
+                principals: Arc::new(principals),
+                logins,
+            })
+        })
+    }
+
+    fn is_destination(&self, rule: &Rule, slot: u32) -> bool {
+        rule.destinations
+            .iter()
+            .any(|place| self.destinations[*place].nodes.contains(slot))
+    }
+
+    /// The tagged nodes that a rule lets somebody into.
+    pub(super) fn ssh_destinations(&self, place: usize) -> NodeSet {
+        let sets = self.ssh[place].destinations.iter();
+        NodeSet::union(sets.map(|place| &self.destinations[*place].nodes))
+    }
+}
