@@ -7,13 +7,14 @@ use meshd_contract::paths;
 use crate::error::{Doing, LabError, Result};
 
 /// The project's programs and their places in an installed system.
-const PLACES: [(&str, &str); 6] = [
+const PLACES: [(&str, &str); 7] = [
     ("mesh", "/usr/bin/mesh"),
     ("meshd", "/usr/sbin/meshd"),
     ("meshd-control", "/usr/sbin/meshd-control"),
     ("meshd-broker", "/usr/lib/meshd/meshd-broker"),
     ("meshd-session", paths::SESSION_PROGRAM),
     ("meshd-helper", paths::HELPER_PROGRAM),
+    ("puppet", "/usr/lib/meshd/puppet"),
 ];
 
 /// The directory with the programs of this build: that of the running program, or its parent

@@ -50,8 +50,10 @@ pub(super) struct Connection {
 
 /// Why the loop ends.
 enum End {
-    /// The session process is gone, or broke the rules: hang up, as sshd does.
+    /// The session process is gone, or is to go: hang up, as sshd does.
     HangUp(String),
+    /// The session process broke the rules of the conversation: it is killed first.
+    Violation(String),
     /// The right has ended, and the time to hang up gracefully too.
     Kill,
 }
@@ -114,12 +116,37 @@ impl Connection {
                 log::connection(&self.id, &format!("ended: {reason}"));
                 self.channels.hang_up();
             }
+            End::Violation(reason) => {
+                let _ = kill(self.session_pid, Signal::SIGKILL);
+                log::connection(&self.id, &format!("ended: {reason}"));
+                self.channels.hang_up();
+            }
             End::Kill => {
                 let left = descendants::kill_all(Some(self.session_pid));
                 log::connection(&self.id, &format!("ended: revoked, processes left: {left}"));
             }
         }
         self.channels.close_pam();
+        self.end_session_process();
+    }
+
+    /// The end of its socket tells the session process that all is over; it has a moment to tell
+    /// the client.
+    fn end_session_process(mut self) {
+        const FAREWELL: Duration = Duration::from_secs(2);
+        drop(self.session);
+        let until = Instant::now() + FAREWELL;
+        while !self.session_ended && Instant::now() < until {
+            let mut ready = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            let left = until.saturating_duration_since(Instant::now());
+            let _ = poll(
+                &mut ready,
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO),
+            );
+            while let Ok(Some(_)) = self.signals.read_signal() {}
+            let ended = self.channels.reap();
+            self.session_ended = ended.iter().any(|(pid, ..)| *pid == self.session_pid);
+        }
         if !self.session_ended {
             let _ = kill(self.session_pid, Signal::SIGKILL);
         }
@@ -266,14 +293,14 @@ impl Connection {
             Err(WireError::Closed) => {
                 return Err(End::HangUp("the session process has closed".to_owned()));
             }
-            Err(error) => return Err(End::HangUp(error.to_string())),
+            Err(error) => return Err(End::Violation(error.to_string())),
         };
         if self.revoked_until.is_some() {
             return Ok(());
         }
         match self.machine.receive(message) {
             Ok(request) => self.answer(request),
-            Err(violation) => Err(End::HangUp(violation.to_string())),
+            Err(violation) => Err(End::Violation(violation.to_string())),
         }
     }
 

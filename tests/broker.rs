@@ -1,0 +1,373 @@
+//! The broker alone: real documents, sockets, accounts and PAM, and a session process and manager
+//! that do what a test tells them.
+
+use std::os::unix::process::ExitStatusExt;
+
+use meshd_contract::address::MeshAddresses;
+use meshd_contract::document::{Header, Version};
+use meshd_contract::identity::{NodeId, Owner};
+use meshd_contract::key::{PrivateKey, WireGuardKey};
+use meshd_contract::peer_document::{Peer, PeerDocument};
+use meshd_contract::ssh_rule::{Action, Logins, Rights, SshRule};
+use meshd_contract::time::Timestamp;
+use meshd_contract::trust::Trust;
+use meshd_contract::{paths, signed};
+use meshd_lab::{DEADLINE, Daemon, Lan, Running, wait_for};
+
+const FAR: u64 = 4_000_000_000;
+
+/// A host with a running broker, and another host that calls it.
+struct Site {
+    lan: Lan,
+    control: PrivateKey,
+    _broker: Daemon,
+}
+
+fn addresses(n: u8) -> MeshAddresses {
+    MeshAddresses {
+        v4: [100, 64, 0, n].into(),
+        v6: [0xfd7a, 0x115c, 0xa1e0, 0, 0, 0, 0, u16::from(n)].into(),
+    }
+}
+
+/// web1 (node 1) lets laptop (node 2) become alice.
+fn document() -> PeerDocument {
+    let header = Header {
+        node: NodeId(1),
+        version: Version(5),
+        issued_at: Timestamp(1),
+        expires_at: Timestamp(FAR),
+    };
+    PeerDocument {
+        header,
+        name: "web1".parse().expect("a name"),
+        addresses: addresses(1),
+        peers: vec![Peer {
+            node: NodeId(2),
+            name: "laptop".parse().expect("a name"),
+            addresses: addresses(2),
+            wireguard_key: WireGuardKey([2; 32]),
+            owner: Owner::User("alice@example.com".to_owned()),
+            key_expires_at: None,
+        }],
+        rules: vec![rule("alice")],
+    }
+}
+
+fn rule(login: &str) -> SshRule {
+    SshRule {
+        origin: "ssh[0]".to_owned(),
+        action: Action::Accept,
+        principals: [NodeId(2)].into(),
+        logins: Logins {
+            named: [login.parse().expect("a login")].into(),
+            ..Logins::default()
+        },
+        accept_env: Vec::new(),
+        rights: Rights::default(),
+    }
+}
+
+impl Site {
+    fn start(script: &str) -> Self {
+        let lan = Lan::start(&["web1", "laptop"]).expect("a lab");
+        for (name, n) in [("web1", 1), ("laptop", 2)] {
+            let MeshAddresses { v4, v6 } = addresses(n);
+            let set = format!("ip addr add {v4}/10 dev eth0; ip addr add {v6}/48 dev eth0 nodad");
+            lan.host(name).sh(&set).expect("addresses");
+        }
+        let web1 = lan.host("web1");
+        web1.add_user("alice").expect("an account");
+        web1.sh(&format!(
+            "mkdir -p /etc/meshd /var/lib/puppet; chown meshd-ssh /var/lib/puppet; \
+             cp {} /tmp/puppet; cp /tmp/puppet {}",
+            "/usr/lib/meshd/puppet",
+            paths::SESSION_PROGRAM
+        ))
+        .expect("the puppet");
+        web1.write("/var/lib/puppet/script", script)
+            .expect("a script");
+        web1.write(paths::SSH_CONFIG, "device = \"eth0\"\n")
+            .expect("a configuration");
+        let control = PrivateKey::from_seed(&[1; 32]);
+        let trust = Trust {
+            control_key: control.public(),
+            node: NodeId(1),
+        };
+        let pin = format!(
+            "{{\"control_key\":\"{}\",\"node\":{}}}",
+            trust.control_key, trust.node
+        );
+        web1.write(paths::TRUST, pin).expect("a pin");
+        let listen = web1.command("/usr/lib/meshd/meshd-broker").arg("listen");
+        let broker = Daemon::start(web1, "broker", listen, paths::BROKER_SOCKET).expect("a broker");
+        let site = Self {
+            lan,
+            control,
+            _broker: broker,
+        };
+        site.bring(&document());
+        site
+    }
+
+    /// Brings a document as the manager does, by rename.
+    fn bring(&self, document: &PeerDocument) {
+        self.bring_text(&signed::seal(document, &self.control).expect("seals"));
+    }
+
+    fn bring_text(&self, text: &str) {
+        let web1 = self.lan.host("web1");
+        let new = format!("{}.new", paths::PEER_DOCUMENT);
+        web1.write(&new, text).expect("a file");
+        web1.sh(&format!(
+            "chown meshd {new}; mv {new} {}",
+            paths::PEER_DOCUMENT
+        ))
+        .expect("a rename");
+    }
+
+    /// laptop calls; what the manager's part says first is returned, and the manager's part.
+    fn call(&self) -> (String, Running) {
+        let web1 = self.lan.host("web1");
+        let log = web1.append("/tmp/offer.log").expect("a log");
+        let address = addresses(1).v4.to_string();
+        let words = ["offer", "accepted", &address, "eth0"];
+        let manager = web1.command("/tmp/puppet").args(words).user("meshd");
+        let manager = manager.spawn_into(&log).expect("a manager");
+        self.wait_for_line("/tmp/offer.log", "listening");
+        let port = paths::SSH_PORT;
+        let call = format!("exec 3<>/dev/tcp/{address}/{port}; cat <&3 >/dev/null");
+        let laptop = self.lan.host("laptop");
+        let _caller = laptop
+            .command("bash")
+            .args(["-c", &call])
+            .spawn()
+            .expect("a call");
+        let answer = wait_for("an answer", DEADLINE, || {
+            let text = web1.read_text("/tmp/offer.log").ok()?;
+            text.lines().nth(1).map(str::to_owned)
+        });
+        std::mem::forget(_caller);
+        (answer.expect("an answer"), manager)
+    }
+
+    /// What a manager's part that offers something else than an accepted socket is told.
+    fn offer(&self, user: &str, words: [&str; 4]) -> String {
+        let command = self.lan.host("web1").command("/tmp/puppet").args(words);
+        command.user(user).succeed().expect("an answer").stdout
+    }
+
+    fn wait_for_line(&self, path: &str, line: &str) -> String {
+        let web1 = self.lan.host("web1");
+        let found = wait_for(&format!("{line:?} in {path}"), DEADLINE, || {
+            let text = web1.read_text(path).ok()?;
+            text.lines()
+                .any(|found| found.contains(line))
+                .then_some(text)
+        });
+        found.unwrap_or_else(|error| {
+            let broker = web1.read_text("/var/log/broker.log").unwrap_or_default();
+            let puppet = web1.read_text("/var/lib/puppet/log").unwrap_or_default();
+            panic!("{error}\nbroker:\n{broker}\npuppet:\n{puppet}")
+        })
+    }
+
+    /// Waits until no process with this in its command line is left.
+    fn wait_for_no_process(&self, text: &str) {
+        wait_for(&format!("the end of {text}"), DEADLINE, || {
+            let processes = self.lan.host("web1").processes().ok()?;
+            (!processes
+                .iter()
+                .any(|process| process.command.contains(text)))
+            .then_some(())
+        })
+        .expect("it ends");
+    }
+
+    /// What the session process wrote, once a line with this text is there.
+    fn session(&self, line: &str) -> String {
+        self.wait_for_line("/var/lib/puppet/log", line)
+    }
+}
+
+#[test]
+fn a_permitted_login_runs_a_command_as_the_account() {
+    let site =
+        Site::start("read\nsign 32\nread\nlogin alice\nread\nexec id -un; umask\nread\nread");
+    let (answer, _manager) = site.call();
+    assert!(answer.starts_with("Bound"), "{answer}");
+    let said = site.session("Exited");
+    assert!(said.contains("Signed"), "{said}");
+    assert!(said.contains("Permitted { login: \"alice\" }"), "{said}");
+    assert!(said.contains("output: alice\noutput: 0022"), "{said}");
+    assert!(said.contains("Code(0)"), "{said}");
+}
+
+#[test]
+fn the_worker_ends_with_its_session_process() {
+    let site = Site::start("read\nlogin alice\nread\nexec echo up; sleep 1000\nread");
+    let (_, mut manager) = site.call();
+    site.wait_for_line("/var/log/broker.log", "channel=0 exec");
+    site.lan
+        .host("web1")
+        .sh("pkill -KILL meshd-session")
+        .expect("a kill");
+    let end = manager.wait(DEADLINE).expect("ends");
+    assert_eq!(end.code(), Some(0), "{:?}", end.signal());
+    site.wait_for_no_process("sleep");
+    site.wait_for_no_process("meshd-broker worker");
+}
+
+#[test]
+fn only_the_manager_may_connect() {
+    let site = Site::start("");
+    let address = addresses(1).v4.to_string();
+    let said = site.offer("alice", ["offer", "connected", &address, "eth0"]);
+    assert_eq!(said, "no connection: EACCES: Permission denied\n");
+    site.lan
+        .host("web1")
+        .sh(&format!("chmod 666 {}", paths::BROKER_SOCKET))
+        .expect("a mode");
+    let said = site.offer("alice", ["offer", "connected", &address, "eth0"]);
+    assert!(
+        said.starts_with("no answer") || said.starts_with("not sent"),
+        "{said}"
+    );
+    site.wait_for_line("/var/log/broker.log", "refused a connection from user");
+}
+
+#[test]
+fn a_socket_that_was_not_accepted_is_refused() {
+    let site = Site::start("");
+    let address = addresses(1).v4.to_string();
+    let said = site.offer("meshd", ["offer", "connected", &address, "eth0"]);
+    assert!(said.starts_with("Refused"), "{said}");
+    let said = site.offer("meshd", ["offer", "listening", &address, "eth0"]);
+    assert!(said.contains("no connected TCP socket"), "{said}");
+}
+
+#[test]
+fn documents_that_control_did_not_make_for_this_node_now_are_refused() {
+    let site = Site::start("");
+    let sealed = |change: &dyn Fn(&mut PeerDocument)| {
+        let mut changed = document();
+        change(&mut changed);
+        signed::seal(&changed, &site.control).expect("seals")
+    };
+    let tampered = sealed(&|_| ()).replace("\"alice\"", "\"root1\"");
+    let cases = [
+        (tampered, "signature"),
+        (
+            sealed(&|document| document.header.expires_at = Timestamp(2)),
+            "expired",
+        ),
+        (
+            sealed(&|document| document.header.node = NodeId(2)),
+            "for node 2",
+        ),
+        (
+            sealed(&|document| document.header.version = Version(4)),
+            "version 4",
+        ),
+    ];
+    let (first, _) = site.call();
+    assert!(first.starts_with("Bound"), "{first}");
+    for (text, reason) in cases {
+        site.bring_text(&text);
+        site.lan
+            .host("web1")
+            .sh("rm /tmp/offer.log")
+            .expect("a fresh log");
+        let (answer, _) = site.call();
+        assert!(
+            answer.starts_with("Refused") && answer.contains(reason),
+            "{reason}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn a_call_from_an_address_that_no_rule_names_is_told_so() {
+    let site = Site::start("read\nlogin alice\nread");
+    let laptop = site.lan.host("laptop");
+    laptop
+        .sh("ip addr flush dev eth0; ip addr add 100.64.0.9/10 dev eth0")
+        .expect("an address");
+    let (answer, _) = site.call();
+    assert!(answer.contains("peer: 0"), "{answer}");
+    assert!(site.session("Denied").contains("Denied(Node)"));
+}
+
+#[test]
+fn a_call_from_outside_the_mesh_is_refused() {
+    let site = Site::start("");
+    let laptop = site.lan.host("laptop");
+    let other = "ip addr flush dev eth0; ip addr add 192.0.2.9/24 dev eth0; \
+                 ip route add 100.64.0.0/10 dev eth0";
+    laptop.sh(other).expect("an address");
+    let (answer, _) = site.call();
+    assert!(
+        answer.starts_with("Refused") && answer.contains("mesh address"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_session_process_that_breaks_the_rules_ends_its_connection() {
+    for (script, why) in [
+        ("read\nexec id\nread", "sent Open when it may not"),
+        ("read\npty 0\nread", "sent AllocatePty when it may not"),
+        (
+            "read\nlogin alice\nread\nlogin root\nread",
+            "sent Login when it may not",
+        ),
+        ("read\nsign 20\nread", "out of bounds"),
+        ("read\ndescriptor alice\nread", "sent descriptors"),
+        ("read\ngarbage x\nread", "speaks version 120"),
+        (
+            "read\ngarbage \u{1}\u{7f}\nread",
+            "no message of the expected kind",
+        ),
+    ] {
+        let site = Site::start(script);
+        site.call();
+        site.wait_for_line("/var/log/broker.log", why);
+        let said = site
+            .lan
+            .host("web1")
+            .read_text("/var/lib/puppet/log")
+            .unwrap_or_default();
+        assert!(!said.contains("output"), "{said}");
+        site.wait_for_no_process("meshd-session");
+    }
+}
+
+#[test]
+fn a_session_process_has_no_way_abroad() {
+    let site = Site::start("read\nabroad");
+    site.call();
+    let said = site.session("signal the worker");
+    assert!(said.contains("broker socket: Err(EACCES)"), "{said}");
+    assert!(said.contains("setuid 0: Err(EPERM)"), "{said}");
+    assert!(said.contains("signal the worker: Err(EPERM)"), "{said}");
+    assert!(
+        said.contains("CapEff:\t0000000000040000"),
+        "only CAP_SYS_CHROOT: {said}"
+    );
+    assert!(said.contains("CapPrm:\t0000000000040000"), "{said}");
+}
+
+#[test]
+fn a_newer_document_without_the_rule_ends_the_session() {
+    let site = Site::start(
+        "read\nlogin alice\nread\nexec trap '' HUP; exec sleep 1000 >&- 2>&-\nread\nread",
+    );
+    site.call();
+    site.wait_for_line("/var/log/broker.log", "channel=0 exec");
+    let mut without = document();
+    without.header.version = Version(6);
+    without.rules = vec![rule("bob")];
+    site.bring(&without);
+    assert!(site.session("Revoked").contains("Revoked"));
+    site.wait_for_no_process("sleep");
+}
