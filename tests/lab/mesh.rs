@@ -13,10 +13,13 @@ use crate::{DEADLINE, Daemon, Host, HostCommand, Lan, Output, wait_for};
 /// The host that control runs on.
 pub const CONTROL: &str = "control";
 /// Where control's socket is.
-pub const CONTROL_SOCKET: &str = "/run/meshd-control/control.sock";
+pub const CONTROL_SOCKET: &str = "/run/meshd-control/admin.sock";
 
-const CONTROL_STATE: &str = "/var/lib/meshd-control";
 const CONTROL_PORT: u16 = 8443;
+
+/// Under which node names are resolved, unless control is told otherwise.
+const DOMAIN: &str = "mesh.internal";
+const AUTH_KEY: &str = "/run/auth-key";
 
 /// What the ssh_config.d file of the packages makes plain `ssh` do, and never a prompt.
 const SSH_CONFIG: &str = include_str!("../../packaging/ssh_config.d/meshd.conf");
@@ -111,7 +114,6 @@ impl Mesh {
         self.host(CONTROL)
             .command("meshd-control")
             .args(arguments.iter().copied())
-            .args(["--socket", CONTROL_SOCKET])
     }
 
     /// Saves a policy.
@@ -143,30 +145,61 @@ impl Mesh {
     /// # Errors
     /// What failed.
     pub fn join(&mut self, host: &str, owner: Owner<'_>) -> Result<()> {
-        let key = self.auth_key(owner)?;
-        self.host(host).write("/run/auth-key", format!("{key}\n"))?;
-        if self.nodes.get(host).is_none_or(|n| n.manager.is_none()) {
-            self.start_manager(host)?;
-        }
-        let mut up = self
-            .host(host)
-            .command("mesh")
-            .args(["up", "--auth-key-file", "/run/auth-key"])
-            .args(["--control", &self.control_url()]);
-        if self.nodes.get(host).is_some_and(|n| n.broker.is_some()) {
-            up = up.arg("--ssh");
-        }
+        let up = self.prepare_join(host, owner)?;
         up.succeed()
             .map_err(|error| self.with_log(error, host, "meshd"))?;
+        self.finish_join(host)
+    }
+
+    /// All of [`Self::join`] before `mesh up`, which is returned.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn prepare_join(&mut self, host: &str, owner: Owner<'_>) -> Result<HostCommand> {
+        let key = self.auth_key(owner)?;
+        let control_key = self.control_key()?;
+        self.host(host).write(AUTH_KEY, format!("{key}\n"))?;
+        if self.node(host).manager.is_none() {
+            self.start_manager(host)?;
+        }
+        let up = self
+            .host(host)
+            .command("mesh")
+            .args(["up", "--control", &self.control_url()])
+            .args(["--control-key", &control_key])
+            .args(["--auth-key-file", AUTH_KEY]);
+        Ok(if self.node(host).broker.is_some() {
+            up.arg("--ssh")
+        } else {
+            up
+        })
+    }
+
+    /// All of [`Self::join`] after `mesh up`: the host asks the mesh for names and host keys.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn finish_join(&mut self, host: &str) -> Result<()> {
         let address = self.ask_address(host)?;
-        self.host(host).write(
+        let place = self.host(host);
+        place.write(
             "/etc/resolv.conf",
-            format!("nameserver {address}\noptions timeout:2 attempts:2\n"),
+            format!("nameserver {address}\nsearch {DOMAIN}\noptions timeout:2 attempts:2\n"),
         )?;
-        self.host(host)
-            .write("/etc/ssh/ssh_config.d/meshd.conf", SSH_CONFIG)?;
+        place.write("/etc/ssh/ssh_config.d/meshd.conf", SSH_CONFIG)?;
         self.node(host).address = Some(address);
         Ok(())
+    }
+
+    /// Control's public key, as `mesh up --control-key` takes it.
+    ///
+    /// # Errors
+    /// [`LabError::Failed`] with what control said.
+    pub fn control_key(&self) -> Result<String> {
+        let output = self.meshd_control(&["key"])?;
+        let key = output.stdout.split_whitespace().next();
+        key.map(str::to_owned)
+            .ok_or_else(|| LabError::Failed("meshd-control key said nothing".to_owned()))
     }
 
     /// The mesh address of a host that has joined.
@@ -210,8 +243,7 @@ impl Mesh {
         let host = self.host(CONTROL);
         let command = host
             .command("meshd-control")
-            .args(["serve", "--listen", &format!("0.0.0.0:{CONTROL_PORT}")])
-            .args(["--state", CONTROL_STATE, "--socket", CONTROL_SOCKET])
+            .arg("serve")
             .user("meshd-control");
         self.control = Some(Daemon::start(
             host,
