@@ -27,7 +27,9 @@ pub use daemon::Daemon;
 pub use error::{LabError, Result};
 pub use host::{Host, Process};
 pub use lan::Lan;
-pub use mesh::{CONTROL, CONTROL_SOCKET, Mesh, Owner, policy_for_alice, policy_with};
+pub use mesh::{
+    CONTROL, CONTROL_SOCKET, Mesh, Owner, WIREGUARD_VARIABLE, policy_for_alice, policy_with,
+};
 pub use running::Running;
 pub use terminal::Terminal;
 pub use wait::{DEADLINE, wait_for};

@@ -126,6 +126,50 @@ impl Mesh {
             .map(drop)
     }
 
+    /// Saves a policy that means something else for the hosts with SSH, and waits until they
+    /// know.
+    ///
+    /// # Errors
+    /// As [`Mesh::set_policy`], or [`LabError::Late`].
+    pub fn change_policy(&self, policy: &str) -> Result<()> {
+        let serving = self.nodes.iter().filter(|(_, node)| node.broker.is_some());
+        let before: Vec<_> = serving
+            .map(|(name, _)| (name, self.host(name).read(paths::PEER_DOCUMENT).ok()))
+            .collect();
+        self.set_policy(policy)?;
+        before.into_iter().try_for_each(|(name, old)| {
+            wait_for(&format!("new document of {name}"), DEADLINE, || {
+                let new = self.host(name).read(paths::PEER_DOCUMENT).ok()?;
+                (Some(new) != old).then_some(())
+            })
+        })
+    }
+
+    /// Waits until a host has a file.
+    ///
+    /// # Errors
+    /// [`LabError::Late`] if it does not come.
+    pub fn wait_for_file(&self, host: &str, path: &str) -> Result<()> {
+        wait_for(&format!("{path} on {host}"), DEADLINE, || {
+            self.host(host).exists(path).then_some(())
+        })
+    }
+
+    /// Waits until nothing runs as this account any more.
+    ///
+    /// # Errors
+    /// [`LabError::Failed`] with what still runs.
+    pub fn wait_until_empty(&self, host: &str, account: &str) -> Result<()> {
+        let left = || -> Option<Vec<_>> {
+            let all = self.host(host).processes().ok()?.into_iter();
+            Some(all.filter(|process| process.user == account).collect())
+        };
+        wait_for("end of the account's processes", DEADLINE, || {
+            left()?.is_empty().then_some(())
+        })
+        .map_err(|late| LabError::Failed(format!("{late}: {:?}", left())))
+    }
+
     /// A fresh auth key for such a node.
     ///
     /// # Errors
@@ -372,8 +416,10 @@ pub fn policy_with(ssh_rules: &str) -> String {
     )
 }
 
-/// Which WireGuard the managers use: `MESHD_LAB_WIREGUARD`, else the userspace one, which needs
-/// nothing of the kernel but TUN.
+/// The environment variable that says which WireGuard the managers use, else the userspace one,
+/// which needs nothing of the kernel but TUN.
+pub const WIREGUARD_VARIABLE: &str = "MESHD_LAB_WIREGUARD";
+
 fn wireguard() -> String {
-    std::env::var("MESHD_LAB_WIREGUARD").unwrap_or_else(|_| "userspace".to_owned())
+    std::env::var(WIREGUARD_VARIABLE).unwrap_or_else(|_| "userspace".to_owned())
 }

@@ -1,0 +1,151 @@
+//! Who gets in, and as whom.
+
+use meshd_lab::{Mesh, Output, policy_for_alice, policy_with};
+
+const OTHER_LOGIN: &str = "meshd: policy does not permit you to SSH as user";
+
+fn log_in(mesh: &Mesh, login: &str) -> Output {
+    let ssh = mesh.ssh("laptop", &["-l", login, "web1", "id -un; id -u"]);
+    ssh.output().expect("an end")
+}
+
+fn assert_accepted(mesh: &Mesh, login: &str, uid: &str) {
+    let output = log_in(mesh, login);
+    assert!(output.status.success(), "{login}: {output:?}");
+    assert_eq!(output.stdout, format!("{login}\n{uid}\n"));
+}
+
+fn assert_denied(mesh: &Mesh, login: &str) {
+    let output = log_in(mesh, login);
+    assert_eq!(output.status.code(), Some(255), "{login}: {output:?}");
+    assert_eq!(output.stdout, "", "{login}");
+    let banner = format!("{OTHER_LOGIN} {login:?}");
+    assert!(output.stderr.contains(&banner), "{login}: {output:?}");
+}
+
+#[test]
+fn the_policy_says_who_may_become_whom() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    assert_accepted(&mesh, "alice", "1000");
+    for login in ["bob", "root", "nobody-of-this-name", "daemon"] {
+        assert_denied(&mesh, login);
+    }
+    mesh.change_policy(&policy_for_alice(&["bob", "root"]))
+        .expect("saved");
+    assert_accepted(&mesh, "bob", "1001");
+    assert_accepted(&mesh, "root", "0");
+    assert_denied(&mesh, "alice");
+    mesh.change_policy(&policy_with("")).expect("saved");
+    let output = log_in(&mesh, "bob");
+    let banner = "meshd: policy does not permit you to SSH to this node";
+    assert!(output.stderr.contains(banner), "{output:?}");
+}
+
+#[test]
+fn nonroot_is_a_matter_of_the_user_id() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let web1 = mesh.host("web1");
+    web1.sh(
+        "useradd --non-unique --uid 0 --gid 0 --no-create-home --home-dir /root -s /bin/bash toor",
+    )
+    .expect("an account");
+    mesh.change_policy(&policy_for_alice(&["autogroup:nonroot"]))
+        .expect("saved");
+    assert_accepted(&mesh, "alice", "1000");
+    assert_accepted(&mesh, "bob", "1001");
+    assert_denied(&mesh, "toor");
+    assert_denied(&mesh, "root");
+}
+
+#[test]
+fn a_number_or_an_option_is_no_login() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    mesh.change_policy(&policy_for_alice(&["autogroup:nonroot", "root"]))
+        .expect("saved");
+    assert_accepted(&mesh, "root", "0");
+    for login in [
+        "-i",
+        "0",
+        "00",
+        " 0",
+        "+0",
+        "0+password",
+        "1000",
+        "alice ",
+        "ALICE",
+    ] {
+        let output = log_in(&mesh, login);
+        assert_eq!(output.status.code(), Some(255), "{login:?}: {output:?}");
+        assert_eq!(output.stdout, "", "{login:?}");
+    }
+}
+
+#[test]
+fn the_accounts_own_limits_count() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    mesh.change_policy(&policy_for_alice(&["alice", "bob", "carol"]))
+        .expect("saved");
+    let web1 = mesh.host("web1");
+    web1.sh("useradd -m -s /usr/sbin/nologin carol; chage --expiredate 1 bob")
+        .expect("accounts");
+    assert_accepted(&mesh, "alice", "1000");
+    for login in ["bob", "carol"] {
+        let output = log_in(&mesh, login);
+        assert_eq!(output.status.code(), Some(255), "{login}: {output:?}");
+        assert_eq!(output.stdout, "");
+        assert!(output.stderr.contains("meshd: "), "{login}: {output:?}");
+    }
+    web1.sh("usermod --lock alice").expect("locked");
+    assert_accepted(&mesh, "alice", "1000");
+}
+
+#[test]
+fn plain_ssh_trusts_the_host_keys_of_the_mesh_by_name_and_by_address() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let v4 = mesh.address("web1").to_string();
+    for name in ["web1", "web1.mesh.internal", &v4] {
+        let output = mesh.ssh("laptop", &[&format!("alice@{name}"), "hostname"]);
+        assert_eq!(output.succeed().expect("a login").stdout, "web1\n");
+    }
+    assert!(!mesh.host("laptop").exists("/root/.ssh/known_hosts"));
+    let elsewhere = mesh.ssh("laptop", &["alice@192.0.2.1", "true"]).output();
+    let elsewhere = elsewhere.expect("an end");
+    assert!(
+        elsewhere.stderr.contains("Connection refused"),
+        "{elsewhere:?}"
+    );
+}
+
+#[test]
+fn both_addresses_serve() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    for family in ["-4", "-6"] {
+        let output = mesh.ssh("laptop", &[family, "alice@web1", "echo $SSH_CONNECTION"]);
+        let connection = output.succeed().expect("a login").stdout;
+        assert_eq!(connection.contains(':'), family == "-6", "{connection}");
+        assert!(connection.trim_end().ends_with(" 22"), "{connection}");
+    }
+}
+
+#[test]
+fn a_client_that_insists_on_a_password_gets_in_with_any() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let laptop = mesh.host("laptop");
+    laptop
+        .write("/root/ask", "#!/bin/sh\necho whatever\n")
+        .expect("a file");
+    laptop.sh("chmod +x /root/ask").expect("a program");
+    let output = laptop
+        .command("ssh")
+        .args([
+            "-o",
+            "PreferredAuthentications=password",
+            "alice+password@web1",
+        ])
+        .arg("id -un")
+        .env("SSH_ASKPASS", "/root/ask")
+        .env("SSH_ASKPASS_REQUIRE", "force")
+        .succeed()
+        .expect("a login");
+    assert_eq!(output.stdout, "alice\n");
+}

@@ -1,0 +1,92 @@
+//! A right that ends, ends what was begun with it.
+
+use std::io::Read;
+
+use meshd_lab::{DEADLINE, Mesh, Running, policy_for_alice};
+
+const REVOKED: &str = "Access revoked.";
+
+/// A session that does not want to end: it ignores every polite signal and leaves children in
+/// sessions of their own.
+const STUBBORN: &str = "trap '' HUP TERM INT; setsid sleep 1001 & nohup sleep 1002 & \
+                        (setsid sh -c 'trap \"\" HUP TERM; sleep 1003; sleep 1004' &) ; \
+                        touch /tmp/there; while :; do sleep 1005; done";
+
+fn stubborn_session(mesh: &Mesh) -> Running {
+    let session = mesh.ssh("laptop", &["alice@web1", STUBBORN]).spawn();
+    mesh.wait_for_file("web1", "/tmp/there").expect("a session");
+    session.expect("ssh")
+}
+
+fn assert_revoked(mesh: &Mesh, mut session: Running) {
+    session.wait(DEADLINE).expect("the client is told");
+    let mut said = String::new();
+    let mut stderr = session.stderr.take().expect("its errors");
+    stderr.read_to_string(&mut said).expect("text");
+    assert!(said.contains(REVOKED), "{said}");
+    mesh.wait_until_empty("web1", "alice")
+        .expect("everything has ended");
+}
+
+#[test]
+fn removing_the_rule_ends_the_session() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let session = stubborn_session(&mesh);
+    mesh.change_policy(&policy_for_alice(&["bob"]))
+        .expect("saved");
+    assert_revoked(&mesh, session);
+    let again = mesh.ssh("laptop", &["alice@web1", "true"]).output();
+    assert_eq!(again.expect("an end").status.code(), Some(255));
+}
+
+#[test]
+fn removing_the_node_ends_the_session() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let session = stubborn_session(&mesh);
+    mesh.meshd_control(&["nodes", "delete", "laptop"])
+        .expect("removed");
+    // Its tunnel is gone with it, so nobody can tell the client.
+    mesh.wait_until_empty("web1", "alice")
+        .expect("everything has ended");
+    drop(session);
+}
+
+#[test]
+fn removing_the_user_ends_the_session() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let session = stubborn_session(&mesh);
+    mesh.meshd_control(&["users", "delete", "alice@example.com"])
+        .expect("removed");
+    mesh.wait_until_empty("web1", "alice")
+        .expect("everything has ended");
+    drop(session);
+}
+
+#[test]
+fn a_terminal_shows_why_it_ended() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let terminal = mesh.host("laptop").terminal().expect("a terminal");
+    let mut ssh = mesh
+        .ssh("laptop", &["alice@web1"])
+        .spawn_on(&terminal)
+        .expect("ssh");
+    terminal.expect("alice@web1", DEADLINE).expect("a prompt");
+    mesh.set_policy(&policy_for_alice(&[])).expect("saved");
+    terminal.expect(REVOKED, DEADLINE).expect("the reason");
+    assert_eq!(ssh.wait(DEADLINE).expect("an end").code(), Some(255));
+    mesh.wait_until_empty("web1", "alice")
+        .expect("everything has ended");
+}
+
+#[test]
+fn another_right_that_ends_leaves_the_session() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    mesh.set_policy(&policy_for_alice(&["alice", "bob"]))
+        .expect("saved");
+    let mut session = stubborn_session(&mesh);
+    mesh.change_policy(&policy_for_alice(&["alice"]))
+        .expect("saved");
+    let denied = mesh.ssh("laptop", &["bob@web1", "true"]).output();
+    assert_eq!(denied.expect("an end").status.code(), Some(255));
+    assert_eq!(session.ended(), None);
+}

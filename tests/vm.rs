@@ -1,0 +1,87 @@
+//! The same on kernel WireGuard, in a virtual machine where this kernel has none.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::Command;
+
+use meshd_lab::{Mesh, WIREGUARD_VARIABLE};
+
+/// Outside, runs this test again in the virtual machine; true inside.
+fn is_inside(test: &str) -> bool {
+    if std::env::var(WIREGUARD_VARIABLE).is_ok_and(|choice| choice == "kernel") {
+        return true;
+    }
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/vm/run");
+    let output = Command::new(run)
+        .arg("env")
+        .arg(format!("{WIREGUARD_VARIABLE}=kernel"))
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", test, "--nocapture"])
+        .output()
+        .expect("a virtual machine");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "in the machine:\n{said}\n{complained}"
+    );
+    assert!(said.contains("1 passed"), "in the machine:\n{said}");
+    false
+}
+
+#[test]
+fn logins_and_sessions_on_kernel_wireguard() {
+    if !is_inside("logins_and_sessions_on_kernel_wireguard") {
+        return;
+    }
+    let mut mesh = Mesh::of_two().expect("a mesh");
+    let shown = mesh
+        .host("web1")
+        .sh("ip -d link show mesh0")
+        .expect("a device");
+    assert!(shown.stdout.contains("wireguard"), "{}", shown.stdout);
+    assert_managers_privilege(&mesh);
+
+    let echo = "while read line; do echo got $line; done";
+    let mut ssh = mesh
+        .ssh("laptop", &["alice@web1", echo])
+        .spawn()
+        .expect("ssh");
+    let mut answers = BufReader::new(ssh.stdout.take().expect("its output"));
+    let mut assert_alive = |word: &str| {
+        writeln!(ssh.stdin.as_ref().expect("its input"), "{word}").expect("written");
+        let mut line = String::new();
+        answers.read_line(&mut line).expect("an answer");
+        assert_eq!(line, format!("got {word}\n"));
+    };
+    assert_alive("first");
+    mesh.take_manager("web1").stop().expect("stopped");
+    assert_alive("without a manager");
+    mesh.start_manager("web1").expect("started");
+    assert_alive("after a restart");
+    mesh.wait_until_reachable("laptop", "web1")
+        .expect("reachable");
+    let output = mesh.ssh("laptop", &["alice@web1", "id -un"]).succeed();
+    assert_eq!(output.expect("a login").stdout, "alice\n");
+}
+
+/// Not root, and nothing but CAP_NET_ADMIN, which is number 12 (capabilities(7)).
+fn assert_managers_privilege(mesh: &Mesh) {
+    let web1 = mesh.host("web1");
+    let status = web1
+        .sh("cat /proc/$(pgrep -x meshd)/status")
+        .expect("a manager");
+    let value = |name: &str| {
+        let line = status
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix(name));
+        line.map(|rest| rest.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let uid = web1.sh("id -u meshd").expect("an account").stdout;
+    let uid = uid.trim();
+    assert_eq!(value("Uid:"), Some([uid; 4].join(" ")));
+    for set in ["CapEff:", "CapPrm:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(value(set).as_deref(), Some("0000000000001000"), "{set}");
+    }
+}
