@@ -371,3 +371,25 @@ fn a_newer_document_without_the_rule_ends_the_session() {
     assert!(site.session("Revoked").contains("Revoked"));
     site.wait_for_no_process("sleep");
 }
+
+#[test]
+fn a_session_process_that_does_not_read_cannot_hold_the_worker() {
+    let site = Site::start("read\nlogin alice\nread\nexec exec sleep 1000 >&- 2>&-\nread\nflood\nwait");
+    site.call();
+    site.wait_for_line("/var/log/broker.log", "does not listen");
+    site.wait_for_no_process("meshd-session");
+    site.wait_for_no_process("sleep");
+}
+
+#[test]
+fn a_session_process_that_never_logs_in_is_ended() {
+    let site = Site::start("wait");
+    let config = "device = \"eth0\"\n[limits]\nlogin_grace = 1\n";
+    site.lan
+        .host("web1")
+        .write(paths::SSH_CONFIG, config)
+        .expect("a configuration");
+    site.call();
+    site.wait_for_line("/var/log/broker.log", "no login in time");
+    site.wait_for_no_process("meshd-session");
+}

@@ -26,6 +26,8 @@ pub enum Request {
     },
     /// Make a terminal for this channel.
     AllocatePty(u32),
+    /// Forget the terminal of this channel.
+    Release(u32),
     /// Start a process on this channel.
     Open(Open),
     /// Send a signal to what runs on this channel.
@@ -127,6 +129,14 @@ impl<P> Machine<P> {
                 Ok(Request::Login { name })
             }
             FromSession::AllocatePty { channel } => self.allocate_pty(channel),
+            FromSession::Release { channel } => {
+                self.insist_permitted("Release")?;
+                if self.channels.get(&channel) != Some(&Channel::Terminal) {
+                    return Err(Violation::OutOfOrder("Release"));
+                }
+                self.channels.remove(&channel);
+                Ok(Request::Release(channel))
+            }
             FromSession::Open(open) => self.open(open),
             FromSession::Signal { channel, name } => {
                 self.insist_permitted("Signal")?;
@@ -315,6 +325,22 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn a_terminal_that_is_given_back_makes_room() {
+        let mut machine = Machine::new(1, 1);
+        assert!(machine.receive(login("alice")).is_ok());
+        machine.permit(());
+        for _ in 0..3 {
+            let asked = machine.receive(FromSession::AllocatePty { channel: 0 });
+            assert_eq!(asked, Ok(Request::AllocatePty(0)));
+            let given = machine.receive(FromSession::Release { channel: 0 });
+            assert_eq!(given, Ok(Request::Release(0)));
+        }
+        assert!(matches!(machine.receive(open(0)), Ok(Request::Open(_))));
+        let running = machine.receive(FromSession::Release { channel: 0 });
+        assert_eq!(running, Err(Violation::OutOfOrder("Release")));
+    }
+
     fn message() -> impl Strategy<Value = FromSession> {
         let channel = 0u32..4;
         prop_oneof![
@@ -326,6 +352,9 @@ mod tests {
             channel
                 .clone()
                 .prop_map(|channel| FromSession::AllocatePty { channel }),
+            channel
+                .clone()
+                .prop_map(|channel| FromSession::Release { channel }),
             channel.clone().prop_map(open),
             (channel, "[A-Z]{0,4}")
                 .prop_map(|(channel, name)| FromSession::Signal { channel, name }),
@@ -376,7 +405,10 @@ mod tests {
                         }
                         None => machine.end(),
                     },
-                    Request::AllocatePty(_) | Request::Open(_) | Request::Signal { .. } => {
+                    Request::AllocatePty(_)
+                    | Request::Release(_)
+                    | Request::Open(_)
+                    | Request::Signal { .. } => {
                         prop_assert!(rules && asked_for_alice);
                         let proof = machine.permitted().expect("a proof");
                         prop_assert_eq!(proof.passwd().account.login.as_str(), "alice");

@@ -12,6 +12,7 @@
 //!                           <- Sign            Signed ->
 //!                           <- Login           Permitted | Denied ->
 //!                           <- AllocatePty     Pty + master ->
+//!                           <- Release
 //!                           <- Open            Opened + fds | Failed ->
 //!                           <- Signal
 //!                                              Notice, Exited, Revoked ->
@@ -71,6 +72,11 @@ pub enum FromSession {
     /// The client asks for a terminal on this channel.
     AllocatePty {
         /// Chosen by the session process; unique in the connection.
+        channel: u32,
+    },
+    /// The client has closed this channel before anything ran on it: the terminal is not needed.
+    Release {
+        /// The channel.
         channel: u32,
     },
     /// The client asks for a shell or a command.

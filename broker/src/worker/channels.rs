@@ -86,6 +86,10 @@ impl Channels {
                 }
                 Err(errno) => vec![self.failed(*channel, &ChannelError::System(errno))],
             },
+            Request::Release(channel) => {
+                self.terminals.remove(channel);
+                Vec::new()
+            }
             Request::Open(open) => match self.open(open, authorized) {
                 Ok(answer) => answer,
                 Err(error) => vec![self.failed(open.channel, &error)],

@@ -82,6 +82,7 @@ impl Connection {
         session_pid: Pid,
         changes: Inotify,
     ) -> nix::Result<Self> {
+        nix::fcntl::fcntl(&session, nix::fcntl::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
         let keys = host_keys.public_blobs().map_or(0, |blobs| blobs.len());
         let machine = Machine::new(keys, config.limits.channels as usize);
         Ok(Self {
@@ -172,6 +173,9 @@ impl Connection {
         }
         self.recheck();
         self.end_if_revoked()?;
+        if self.machine.permitted().is_none() && self.grace_left().is_zero() {
+            return Err(End::HangUp("no login in time".to_owned()));
+        }
         if session && !self.session_ended {
             self.read_message()?;
         }
@@ -183,9 +187,17 @@ impl Connection {
     fn timeout(&self) -> PollTimeout {
         let wait = match self.revoked_until {
             Some(_) => Duration::from_millis(50),
-            None => self.next_expiry().unwrap_or(Duration::from_secs(3600)),
+            None => self.next_expiry().unwrap_or(self.grace_left()),
         };
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+    }
+
+    /// What is left of the time to authenticate. The session process keeps it too, and ends
+    /// first with a word to the client; here it holds also against one that does not.
+    fn grace_left(&self) -> Duration {
+        const MARGIN: Duration = Duration::from_secs(5);
+        let grace = Duration::from_secs(self.config.limits.login_grace.into()) + MARGIN;
+        grace.saturating_sub(self.started.elapsed())
     }
 
     fn next_expiry(&self) -> Option<Duration> {
@@ -225,7 +237,11 @@ impl Connection {
     }
 
     fn read_changes(&mut self) {
-        let _ = self.changes.read_events();
+        let name = self.files.peer_document.file_name();
+        let events = self.changes.read_events().unwrap_or_default();
+        if !events.iter().any(|event| event.name.as_deref() == name) {
+            return;
+        }
         match self.files.peer_document(now()) {
             Ok(document) => self.document = document,
             // What is in force stays in force until it expires: to take a document away is no
@@ -321,7 +337,10 @@ impl Connection {
                     &[],
                 );
             }
-            Request::AllocatePty(_) | Request::Open(_) | Request::Signal { .. } => {
+            Request::AllocatePty(_)
+            | Request::Release(_)
+            | Request::Open(_)
+            | Request::Signal { .. } => {
                 let Some(checked) = self.machine.permitted() else {
                     return Ok(());
                 };
@@ -411,7 +430,8 @@ impl Connection {
         }
     }
 
-    /// A session process that does not read is one that has ended.
+    /// Never waits: a session process that does not read what it asked for could otherwise keep
+    /// the worker from ending its session. It is killed, and that ends the connection.
     fn tell(&mut self, message: &ToSession, fds: &[OwnedFd]) {
         let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         if let Err(error) = wire::send(self.session.as_fd(), message, &borrowed) {
