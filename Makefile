@@ -8,13 +8,14 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DENY := 0.20.2
 export PATH := $(CURDIR)/.lab/tools/bin:$(PATH)
 
-.PHONY: help demo test lint deny vm-test prepare
+.PHONY: help demo test bench lint deny vm-test prepare root
 
 help:
 	@echo 'make demo        a mesh of two hosts in namespaces, and SSH between them (needs root)'
 	@echo 'make demo KEEP=1 the same, and leaves it running for you to look around'
 	@echo 'make demo VM=1   the same in a virtual machine, on kernel WireGuard (needs no root)'
 	@echo 'make test        formatting, lints, licences, and every test (needs root)'
+	@echo 'make bench       logins beside sshd on the same hosts (needs root)'
 	@echo 'make vm-test     only the tests on kernel WireGuard, in a virtual machine'
 
 demo: export KEEP := $(KEEP)
@@ -34,14 +35,20 @@ else
 	@sudo KEEP=$(KEEP) $(TARGET)/release/demo
 endif
 
-test: prepare lint deny
-	@[ "$$(id -u)" = 0 ] || { echo 'make test: the lab makes namespaces and accounts in them, so it must run as root: sudo make test' >&2; exit 1; }
+test: root prepare lint deny
 	cargo build --workspace --bins
 	cargo test --workspace
 
 vm-test: prepare
 	cargo build --workspace --bins
 	cargo test -p meshd-tests --test vm
+
+bench: root prepare
+	cargo build --release --workspace --bins
+	@$(TARGET)/release/bench
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo 'The lab makes namespaces and accounts in them, so this must run as root: sudo make ...' >&2; exit 1; }
 
 prepare:
 	@tests/lab/packages build lab vm
