@@ -1,1 +1,3 @@
 //! The manager, the session process and the `mesh` command.
+
+pub mod session;

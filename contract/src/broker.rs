@@ -23,8 +23,9 @@ use serde::{Deserialize, Serialize};
 /// The version of these messages; a packet with another first byte is refused.
 pub const PROTOCOL: u8 = 1;
 
-/// The longest packet, in bytes.
-pub const MAX_MESSAGE_BYTES: usize = 64 << 10;
+/// The longest packet, in bytes: room for the longest argument that Linux gives a program
+/// (execve(2), 128 KiB), and less than the default buffer of a socket (212,992 bytes).
+pub const MAX_MESSAGE_BYTES: usize = 192 << 10;
 
 /// The most descriptors that one packet carries.
 pub const MAX_MESSAGE_FDS: usize = 4;
@@ -110,6 +111,8 @@ pub enum OpenKind {
     Shell,
     /// `shell -c` with this command.
     Exec(Vec<u8>),
+    /// File transfer (the subsystem `sftp`).
+    Sftp,
 }
 
 /// From the worker to its session process.

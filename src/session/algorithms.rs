@@ -1,0 +1,98 @@
+//! Which algorithms are offered.
+
+use std::borrow::Cow;
+
+use russh::keys::Algorithm;
+use russh::{Preferred, cipher, compression, kex, mac};
+
+const KEX: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::EXTENSION_SUPPORT_AS_SERVER,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+];
+
+const AES: &[cipher::Name] = &[
+    cipher::AES_256_GCM,
+    cipher::AES_128_GCM,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
+
+const MAC: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
+
+/// The offer to a client with this identification line, on a machine with or without AES
+/// instructions.
+///
+/// OpenSSH asks for ChaCha20 first, which is several times slower where the CPU has AES, so it is
+/// not offered there; clients that may know no AES-GCM are offered it as well.
+pub(super) fn offer(client: &[u8], has_aes: bool, host_keys: Vec<Algorithm>) -> Preferred {
+    let knows_gcm = client.starts_with(b"SSH-2.0-OpenSSH");
+    let mut ciphers = AES.to_vec();
+    if !has_aes {
+        ciphers.insert(0, cipher::CHACHA20_POLY1305);
+    } else if !knows_gcm {
+        ciphers.push(cipher::CHACHA20_POLY1305);
+    }
+    Preferred {
+        kex: Cow::Borrowed(KEX),
+        key: Cow::Owned(host_keys),
+        host_key_certificates: Cow::Borrowed(&[]),
+        cipher: Cow::Owned(ciphers),
+        mac: Cow::Borrowed(MAC),
+        compression: Cow::Borrowed(&[compression::NONE]),
+    }
+}
+
+/// Whether this CPU encrypts AES-GCM in hardware.
+pub(super) fn cpu_has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ciphers(client: &[u8], has_aes: bool) -> Vec<String> {
+        let offer = offer(client, has_aes, Vec::new());
+        offer
+            .cipher
+            .iter()
+            .map(|name| name.as_ref().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn chacha_is_not_offered_to_openssh_where_aes_is_fast() {
+        let chacha = "chacha20-poly1305@openssh.com".to_owned();
+        assert!(!ciphers(b"SSH-2.0-OpenSSH_9.2p1", true).contains(&chacha));
+        assert_eq!(
+            ciphers(b"SSH-2.0-dropbear_2022.83", true).last(),
+            Some(&chacha)
+        );
+        assert_eq!(
+            ciphers(b"SSH-2.0-OpenSSH_9.2p1", false).first(),
+            Some(&chacha)
+        );
+    }
+
+    #[test]
+    fn nothing_old_is_offered() {
+        let offer = offer(b"SSH-2.0-x", false, Vec::new());
+        let names = offer.kex.iter().map(|name| name.as_ref().to_owned());
+        let names = names.chain(offer.mac.iter().map(|name| name.as_ref().to_owned()));
+        let names: Vec<String> = names.chain(ciphers(b"SSH-2.0-x", false)).collect();
+        for name in &names {
+            assert!(!name.contains("sha1") && !name.contains("cbc"), "{name}");
+        }
+        assert_eq!(names[0], "mlkem768x25519-sha256");
+        assert!(offer.mac.iter().all(|name| name.as_ref().contains("-etm@")));
+    }
+}

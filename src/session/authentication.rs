@@ -1,0 +1,104 @@
+//! Authentication requests, between the SSH engine and the worker.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use russh::server::{Auth, Handle};
+use russh::{MethodKind, MethodSet};
+
+use super::connection::End;
+use super::login::{Login, Method, Methods, Step};
+use super::worker::{Verdict, Worker};
+
+/// The methods that are served.
+pub(super) const SERVED: &[MethodKind] = &[
+    MethodKind::None,
+    MethodKind::PublicKey,
+    MethodKind::KeyboardInteractive,
+    MethodKind::Password,
+];
+
+/// The authentication of one connection.
+#[derive(Default)]
+pub(super) struct Authentication {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    login: Login,
+    /// Numbers the requests; the worker's answer is for the newest.
+    newest: u64,
+}
+
+/// What follows from a request.
+pub(super) enum Outcome {
+    /// Answer it so.
+    Answer(Auth),
+    /// Ask the worker about this login, and call [`Authentication::decide`].
+    Ask(Vec<u8>, Auth),
+    /// The connection is over.
+    End(End),
+}
+
+impl Authentication {
+    /// Takes the client's next request.
+    pub(super) fn request(&self, user: &[u8], method: &str, fields: &[u8]) -> Outcome {
+        let mut state = self.state();
+        state.newest += 1;
+        let pending = Auth::Pending(state.newest);
+        match state.login.request(user, Method::new(method, fields)) {
+            Step::Ask(login) => Outcome::Ask(login, pending),
+            Step::Wait => Outcome::Answer(pending),
+            Step::Accept => Outcome::Answer(Auth::Accept),
+            Step::Refuse(Methods::All) => Outcome::Answer(refuse(SERVED)),
+            Step::Refuse(Methods::Password) => Outcome::Answer(refuse(&[MethodKind::Password])),
+            Step::OtherLogin => Outcome::End(End::OtherLogin),
+        }
+    }
+
+    /// Waits until `grace` has passed without a permitted login; then for ever, if there is one.
+    pub(super) async fn grace(&self, grace: std::time::Duration) {
+        tokio::time::sleep(grace).await;
+        if self.state().login.is_permitted() {
+            std::future::pending().await
+        }
+    }
+
+    /// Asks the worker, and answers the newest request. The end of the connection is returned,
+    /// where the answer is one.
+    pub(super) async fn decide(
+        self: Arc<Self>,
+        worker: Arc<Worker>,
+        handle: Handle,
+        login: Vec<u8>,
+    ) -> Result<(), End> {
+        match worker.login(login).await {
+            Ok(Verdict::Permitted) => {
+                let mut state = self.state();
+                state.login.permit();
+                // A client that is gone needs no answer.
+                let _ = handle.auth_reply(state.newest, Auth::Accept);
+                Ok(())
+            }
+            Ok(Verdict::Denied(denial)) => {
+                let message = denial.message();
+                // No method is left, so that the client goes on with none.
+                let _ = handle.auth_banner(format!("{message}\r\n"));
+                let _ = handle.auth_reply(self.state().newest, refuse(&[]));
+                Err(End::Denied(message))
+            }
+            Err(reason) => Err(End::Unanswered(reason)),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refuse(methods: &[MethodKind]) -> Auth {
+    Auth::Reject {
+        proceed_with_methods: Some(MethodSet::from(methods)),
+        partial_success: false,
+    }
+}

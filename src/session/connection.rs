@@ -1,0 +1,342 @@
+//! One SSH connection, from the identification to its end.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use meshd_contract::broker::{ACCESS_REVOKED, Hello};
+use russh::keys::PublicKey;
+use russh::keys::ssh_key::HashAlg;
+use russh::server::{
+    Auth, ChannelOpenHandle, Config, Handle, Handler, Msg, RunningSession, Session, run_stream,
+};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodSet, SshId};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::algorithms::{cpu_has_aes, offer};
+use super::authentication::{Authentication, Outcome, SERVED};
+use super::channel::{Asked, SessionChannel};
+use super::host_key::HostKeys;
+use super::inherited::Inherited;
+use super::output::{Output, Stream};
+use super::request::Request;
+use super::transport::{self, IDENTIFICATION};
+use super::worker::{LinkEnd, Unanswered, Worker};
+use super::{SessionError, log};
+
+/// With credit on consumption a wide window costs memory only where a program does not read.
+const WINDOW_BYTES: u32 = 4 << 20;
+
+/// A client that answers none of these is gone.
+const KEEPALIVE: (Duration, usize) = (Duration::from_secs(30), 4);
+
+/// Requests that a channel may have waiting: more than a client's variables.
+const REQUEST_QUEUE: usize = 1024;
+
+/// How long the last words may take that a user is to read, and the rest of the farewell.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Why a connection ends by us.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The login is not permitted; the client has this sentence.
+    Denied(String),
+    /// The client asked for a second login.
+    OtherLogin,
+    /// The client took too long to log in.
+    LoginGrace,
+    /// The worker did not answer.
+    Unanswered(Unanswered),
+    /// The client sent more than a channel can take.
+    Flood,
+    /// The link to the worker ended.
+    Link(LinkEnd),
+}
+
+impl End {
+    fn reason(&self) -> (Disconnect, String) {
+        let ours = |text: &str| format!("meshd: {text}");
+        match self {
+            Self::Denied(message) => (Disconnect::NoMoreAuthMethodsAvailable, message.clone()),
+            Self::OtherLogin => (
+                Disconnect::ProtocolError,
+                ours("one connection serves one login; open another for the other"),
+            ),
+            Self::LoginGrace => (
+                Disconnect::ByApplication,
+                ours("the time to log in has passed"),
+            ),
+            Self::Flood => (
+                Disconnect::ProtocolError,
+                ours("too many requests at a time"),
+            ),
+            Self::Unanswered(reason) => (Disconnect::ByApplication, ours(&reason.to_string())),
+            Self::Link(LinkEnd::Revoked) => (Disconnect::ByApplication, ACCESS_REVOKED.to_owned()),
+            Self::Link(LinkEnd::Broken(_) | LinkEnd::Unexpected(_)) => (
+                Disconnect::ByApplication,
+                ours(&Unanswered::Gone.to_string()),
+            ),
+        }
+    }
+}
+
+/// Serves the connection.
+///
+/// # Errors
+/// [`SessionError`] when it could not be begun.
+pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), SessionError> {
+    // Its end tells the manager that the process has ended.
+    let _manager = inherited.manager;
+    let worker = Worker::new(inherited.worker)?;
+    let keys = HostKeys::new(&hello.host_keys);
+    let grace = Duration::from_secs(hello.login_grace.into());
+    let (ends, mut end) = mpsc::channel(4);
+    let shared = Arc::new(Shared {
+        name: hello.connection,
+        max_channels: usize::try_from(hello.max_channels).unwrap_or(usize::MAX),
+        worker: worker.clone(),
+        keys,
+        authentication: Arc::default(),
+        channels: Mutex::default(),
+        handle: OnceLock::new(),
+        ends,
+    });
+    let link = worker.route();
+    tokio::pin!(link);
+    let session = tokio::select! {
+        begun = timeout(grace, begin(inherited.connection, &shared)) => match begun {
+            Ok(session) => session?,
+            Err(_) => return Ok(()),
+        },
+        ended = &mut link => {
+            log(&shared.name, &ended.to_string());
+            return Ok(());
+        }
+    };
+    tokio::pin!(session);
+    let end = tokio::select! {
+        ended = &mut session => {
+            log_client_end(&shared.name, ended);
+            return Ok(());
+        }
+        ended = &mut link => End::Link(ended),
+        Some(end) = end.recv() => end,
+        () = shared.authentication.grace(grace) => End::LoginGrace,
+    };
+    log(&shared.name, &format!("closing: {}", end.reason().1));
+    // A client that does not listen is not waited for: the process ends, and with it the socket.
+    let _ = timeout(FAREWELL, shared.farewell(&end)).await;
+    let _ = timeout(FAREWELL, &mut session).await;
+    Ok(())
+}
+
+/// Exchanges identifications and starts the SSH engine.
+async fn begin(
+    connection: OwnedFd,
+    shared: &Arc<Shared>,
+) -> Result<RunningSession<Client>, SessionError> {
+    let (transport, client) = transport::identify(connection).await?;
+    let locked = shared.keys.locked();
+    if locked.is_empty() {
+        return Err(SessionError::HostKeys);
+    }
+    let config = Config {
+        server_id: SshId::Standard(IDENTIFICATION.into()),
+        methods: MethodSet::from(SERVED),
+        auth_rejection_time: Duration::ZERO,
+        keys: locked,
+        window_size: WINDOW_BYTES,
+        preferred: offer(&client, cpu_has_aes(), shared.keys.algorithms()),
+        inactivity_timeout: None,
+        keepalive_interval: Some(KEEPALIVE.0),
+        keepalive_max: KEEPALIVE.1,
+        ..Config::default()
+    };
+    let client = Client(shared.clone());
+    let session = run_stream(Arc::new(config), transport, client)
+        .await
+        .map_err(std::io::Error::other)?;
+    // The engine's task starts at the next wait, so its handler finds the handle.
+    let _ = shared.handle.set(session.handle());
+    Ok(session)
+}
+
+/// What the tasks of a connection share.
+struct Shared {
+    name: String,
+    max_channels: usize,
+    worker: Arc<Worker>,
+    keys: HostKeys,
+    authentication: Arc<Authentication>,
+    channels: Mutex<HashMap<ChannelId, OpenChannel>>,
+    handle: OnceLock<Handle>,
+    ends: mpsc::Sender<End>,
+}
+
+/// A channel that both sides have not closed yet.
+struct OpenChannel {
+    requests: mpsc::Sender<Asked>,
+    output: Arc<Output>,
+    task: AbortHandle,
+}
+
+impl Shared {
+    fn channels(&self) -> MutexGuard<'_, HashMap<ChannelId, OpenChannel>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self) -> Result<Handle, russh::Error> {
+        self.handle.get().cloned().ok_or(russh::Error::Inconsistent)
+    }
+
+    /// Ends the connection; the first reason counts.
+    fn end(&self, end: End) {
+        let _ = self.ends.try_send(end);
+    }
+
+    /// Starts the channel's task.
+    fn open(&self, channel: Channel<Msg>) -> Result<(), russh::Error> {
+        let id = channel.id();
+        let (input, output) = channel.split();
+        let output = Arc::new(Output::new(output, self.handle()?));
+        let (requests, asked) = mpsc::channel(REQUEST_QUEUE);
+        let session = SessionChannel {
+            requests: asked,
+            input: Some(input),
+            output: output.clone(),
+            link: self.worker.channel(),
+        };
+        let task = tokio::spawn(session.serve()).abort_handle();
+        let open = OpenChannel {
+            requests,
+            output,
+            task,
+        };
+        self.channels().insert(id, open);
+        Ok(())
+    }
+
+    /// Hangs every channel up, tells its user why, and closes the connection.
+    async fn farewell(&self, end: &End) {
+        let (code, text) = end.reason();
+        let channels: Vec<OpenChannel> = self.channels().drain().map(|(_, open)| open).collect();
+        for channel in &channels {
+            channel.task.abort();
+        }
+        let line = format!("{text}\n");
+        let words = channels.iter().map(|channel| {
+            timeout(
+                LAST_WORDS,
+                channel.output.text(Stream::Error, line.as_bytes()),
+            )
+        });
+        futures_util::future::join_all(words).await;
+        if let Ok(handle) = self.handle() {
+            let _ = handle.disconnect(code, text, String::new()).await;
+        }
+    }
+}
+
+/// What the SSH engine calls.
+struct Client(Arc<Shared>);
+
+impl Handler for Client {
+    type Error = russh::Error;
+
+    async fn sign_exchange_hash(
+        &mut self,
+        key: &PublicKey,
+        _hash_alg: Option<HashAlg>,
+        exchange_hash: &[u8],
+    ) -> Result<Option<Vec<u8>>, Self::Error> {
+        let index = self.0.keys.index(key).ok_or(russh::Error::UnknownKey)?;
+        let signed = self.0.worker.sign(index, exchange_hash).await;
+        signed.map(Some).map_err(|reason| {
+            log(&self.0.name, &format!("no signature: {reason}"));
+            russh::Error::Disconnect
+        })
+    }
+
+    async fn auth_request(
+        &mut self,
+        user: &[u8],
+        method: &str,
+        request: &[u8],
+    ) -> Result<Option<Auth>, Self::Error> {
+        match self.0.authentication.request(user, method, request) {
+            Outcome::Answer(auth) => Ok(Some(auth)),
+            Outcome::Ask(login, pending) => {
+                let shared = self.0.clone();
+                let (worker, handle) = (shared.worker.clone(), shared.handle()?);
+                tokio::spawn(async move {
+                    let authentication = shared.authentication.clone();
+                    if let Err(end) = authentication.decide(worker, handle, login).await {
+                        shared.end(end);
+                    }
+                });
+                Ok(Some(pending))
+            }
+            Outcome::End(end) => {
+                self.0.end(end);
+                // Nothing is answered any more: the number is nobody's.
+                Ok(Some(Auth::Pending(0)))
+            }
+        }
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if self.0.channels().len() >= self.0.max_channels {
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+            return Ok(());
+        }
+        reply.accept().await;
+        self.0.open(channel)
+    }
+
+    async fn channel_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        want_reply: bool,
+        request: &[u8],
+    ) -> Result<bool, Self::Error> {
+        let asked = (Request::parse(name, request), want_reply);
+        let sent = match self.0.channels().get(&channel) {
+            Some(open) => open.requests.try_send(asked),
+            None => return Ok(true),
+        };
+        if let Err(mpsc::error::TrySendError::Full(_)) = sent {
+            self.0.end(End::Flood);
+        }
+        // The channel's task gets its turn even while the socket has more.
+        tokio::task::yield_now().await;
+        Ok(true)
+    }
+
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if let Some(open) = self.0.channels().remove(&channel) {
+            open.task.abort();
+        }
+        Ok(())
+    }
+}
+
+fn log_client_end(name: &str, ended: Result<(), russh::Error>) {
+    match ended {
+        Ok(()) => log(name, "the client has left"),
+        Err(error) => log(name, &format!("the connection ended: {error}")),
+    }
+}

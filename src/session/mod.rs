@@ -1,0 +1,95 @@
+//! The session process: speaks SSH on one TCP connection, as nobody in particular.
+//!
+//! The worker starts it for each connection with three sockets. It gives up every privilege,
+//! closes itself in, and only then reads the first byte from the network ([`run`]). It decides
+//! nothing: who may log in, what is started and every signature come from the worker.
+
+mod algorithms;
+mod authentication;
+mod channel;
+mod connection;
+mod exit;
+mod host_key;
+mod inherited;
+mod login;
+mod output;
+mod pipe;
+mod privileges;
+mod request;
+mod sandbox;
+mod terminal;
+mod transport;
+mod worker;
+
+use std::io::Write;
+use std::time::Duration;
+
+use meshd_contract::paths;
+use meshd_contract::wire::WireError;
+use nix::errno::Errno;
+use thiserror::Error;
+
+use self::inherited::Inherited;
+
+/// How long the worker may take for its first message.
+const HELLO_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why a session process could not serve its connection.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// Not started by the worker.
+    #[error("meshd-session serves one SSH connection and is started by meshd-broker: {0}")]
+    StartedWrongly(String),
+    /// The root directory could not be left behind.
+    #[error("cannot change the root directory to {path}: {errno}")]
+    EmptyRoot {
+        /// The directory that should be empty.
+        path: &'static str,
+        /// What the kernel answered.
+        errno: Errno,
+    },
+    /// A privilege could not be given up.
+    #[error("cannot give up {what}: {reason}")]
+    Privilege {
+        /// Which one.
+        what: &'static str,
+        /// What the kernel answered.
+        reason: String,
+    },
+    /// The sandbox could not be closed.
+    #[error("cannot enter the sandbox: {0}")]
+    Sandbox(String),
+    /// The worker sent no greeting, or not in time.
+    #[error("the worker did not say what to serve: {0}")]
+    Hello(WireError),
+    /// No host key of the worker's can be used.
+    #[error("the worker has no host key that SSH clients take")]
+    HostKeys,
+    /// The runtime or a socket failed.
+    #[error("the connection could not be set up: {0}")]
+    Setup(#[from] std::io::Error),
+}
+
+/// Serves the inherited connection until it ends.
+///
+/// # Errors
+/// [`SessionError`] when nothing could be served; an SSH connection that fails later is no error.
+pub fn run() -> Result<(), SessionError> {
+    let inherited = Inherited::take()?;
+    privileges::enter_empty_root(paths::EMPTY_ROOT)?;
+    privileges::drop_all()?;
+    let hello = worker::read_hello(&inherited.worker, HELLO_DEADLINE)?;
+    privileges::limit(hello.max_channels)?;
+    transport::prepare(&inherited.connection)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let enforced = sandbox::enter()?;
+    log(&hello.connection, &format!("sandbox closed, {enforced}"));
+    runtime.block_on(connection::serve(inherited, hello))
+}
+
+/// Writes one line for the worker's log.
+pub fn log(connection: &str, line: &str) {
+    let _ = writeln!(std::io::stderr(), "meshd-session {connection}: {line}");
+}

@@ -1,0 +1,334 @@
+//! The link to the worker: questions with deadlines, and the way of each answer.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use meshd_contract::broker::{Denial, ExitStatus, FromSession, Hello, Open, ToSession};
+use meshd_contract::wire::{self, WireError};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::SessionError;
+
+/// A signature takes the worker microseconds; a client waits for it before it shows anything.
+const SIGN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A slow directory may take seconds for each look-up, a frozen one for ever.
+const DECISION_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Messages that one channel may be behind; the worker sends a handful for each.
+const CHANNEL_QUEUE: usize = 64;
+
+/// What a channel is told.
+#[derive(Debug)]
+pub(super) enum ToChannel {
+    /// The terminal's master side.
+    Pty(OwnedFd),
+    /// It runs, with these descriptors.
+    Opened(Vec<OwnedFd>),
+    /// It could not be started.
+    Failed(String),
+    /// To be shown before any output.
+    Notice(Vec<u8>),
+    /// It has ended.
+    Exited(ExitStatus),
+}
+
+/// The worker's decision about a login.
+pub(super) enum Verdict {
+    /// Channels may be opened.
+    Permitted,
+    /// The connection is over.
+    Denied(Denial),
+}
+
+/// Why the link ended.
+#[derive(Debug, Error)]
+pub(super) enum LinkEnd {
+    /// The right to be here has ended.
+    #[error("access was revoked")]
+    Revoked,
+    /// The worker is gone, or does not speak as agreed.
+    #[error("the link to the worker ended: {0}")]
+    Broken(WireError),
+    /// A message that nobody waits for.
+    #[error("the worker sent {0}, which was not expected")]
+    Unexpected(&'static str),
+}
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum Unanswered {
+    /// The worker did not answer in time.
+    #[error("the host did not answer in time; try again later")]
+    Late,
+    /// The worker is gone.
+    #[error("internal error: the process in charge of this connection has ended")]
+    Gone,
+    /// The question is too long to ask.
+    #[error("the command and its variables are too long")]
+    TooLong,
+}
+
+/// Reads the greeting, before there is a runtime.
+///
+/// # Errors
+/// [`SessionError::Hello`] when something else comes, nothing within `deadline`, or the end.
+pub(super) fn read_hello(socket: &OwnedFd, deadline: Duration) -> Result<Hello, SessionError> {
+    let timeout = PollTimeout::try_from(deadline).unwrap_or(PollTimeout::MAX);
+    let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut ready, timeout) {
+        Ok(0) => return Err(SessionError::Hello(WireError::Socket(Errno::ETIMEDOUT))),
+        Ok(_) => {}
+        Err(errno) => return Err(SessionError::Hello(errno.into())),
+    }
+    match wire::receive(socket.as_fd()) {
+        Ok((ToSession::Hello(hello), _)) => Ok(hello),
+        Ok(_) => Err(SessionError::Hello(WireError::Malformed)),
+        Err(error) => Err(SessionError::Hello(error)),
+    }
+}
+
+/// The link.
+pub(super) struct Worker {
+    socket: AsyncFd<OwnedFd>,
+    routes: Mutex<Routes>,
+}
+
+#[derive(Default)]
+struct Routes {
+    signature: Option<oneshot::Sender<Vec<u8>>>,
+    verdict: Option<oneshot::Sender<Verdict>>,
+    channels: HashMap<u32, mpsc::Sender<ToChannel>>,
+    last_channel: u32,
+}
+
+impl Worker {
+    /// Takes the socket over. Needs the runtime.
+    ///
+    /// # Errors
+    /// The kernel's, when the socket cannot be watched.
+    pub(super) fn new(socket: OwnedFd) -> std::io::Result<Arc<Self>> {
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Arc::new(Self {
+            socket: AsyncFd::register(socket)?,
+            routes: Mutex::default(),
+        }))
+    }
+
+    /// Brings every message where it is waited for, until the link ends.
+    pub(super) async fn route(&self) -> LinkEnd {
+        loop {
+            let received = self
+                .socket
+                .async_io(Interest::READABLE, |socket| {
+                    nonblocking(wire::receive(socket.as_fd()))
+                })
+                .await;
+            let routed = match received {
+                Ok(Ok((message, fds))) => self.dispatch(message, fds),
+                Ok(Err(error)) => Err(LinkEnd::Broken(error)),
+                Err(error) => Err(LinkEnd::Broken(socket_error(&error))),
+            };
+            if let Err(end) = routed {
+                // Whoever waits must not wait for an answer that cannot come.
+                *self.routes() = Routes::default();
+                return end;
+            }
+        }
+    }
+
+    /// Has the worker sign an exchange hash with its host key number `key`.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(super) async fn sign(&self, key: u8, hash: &[u8]) -> Result<Vec<u8>, Unanswered> {
+        let (answer, signed) = oneshot::channel();
+        self.routes().signature = Some(answer);
+        let hash = hash.to_vec();
+        self.send(&FromSession::Sign { key, hash }).await?;
+        answered(SIGN_DEADLINE, signed).await
+    }
+
+    /// Asks whether the client may become `name`.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(super) async fn login(&self, name: Vec<u8>) -> Result<Verdict, Unanswered> {
+        let (answer, verdict) = oneshot::channel();
+        self.routes().verdict = Some(answer);
+        self.send(&FromSession::Login { name }).await?;
+        answered(DECISION_DEADLINE, verdict).await
+    }
+
+    /// Makes the link of one more channel.
+    pub(super) fn channel(self: &Arc<Self>) -> ChannelLink {
+        let (route, messages) = mpsc::channel(CHANNEL_QUEUE);
+        let mut routes = self.routes();
+        routes.last_channel += 1;
+        let number = routes.last_channel;
+        routes.channels.insert(number, route);
+        ChannelLink {
+            worker: self.clone(),
+            number,
+            messages,
+        }
+    }
+
+    fn dispatch(&self, message: ToSession, mut fds: Vec<OwnedFd>) -> Result<(), LinkEnd> {
+        let (channel, message) = match message {
+            ToSession::Signed { signature } => {
+                let waiting = self.routes().signature.take();
+                return deliver(waiting, signature, "a signature");
+            }
+            ToSession::Permitted(_) => return self.verdict(Verdict::Permitted),
+            ToSession::Denied(denial) => return self.verdict(Verdict::Denied(denial)),
+            ToSession::Revoked => return Err(LinkEnd::Revoked),
+            ToSession::Hello(_) => return Err(LinkEnd::Unexpected("a second greeting")),
+            ToSession::Pty { channel } => match fds.pop() {
+                Some(master) => (channel, ToChannel::Pty(master)),
+                None => return Err(LinkEnd::Unexpected("a terminal without its descriptor")),
+            },
+            ToSession::Opened { channel } => (channel, ToChannel::Opened(fds)),
+            ToSession::Failed { channel, message } => (channel, ToChannel::Failed(message)),
+            ToSession::Notice { channel, text } => (channel, ToChannel::Notice(text)),
+            ToSession::Exited { channel, status } => (channel, ToChannel::Exited(status)),
+        };
+        // A channel that the client has closed is not there any more.
+        match self
+            .routes()
+            .channels
+            .get(&channel)
+            .map(|route| route.try_send(message))
+        {
+            Some(Err(mpsc::error::TrySendError::Full(_))) => {
+                Err(LinkEnd::Unexpected("more than a channel can take"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn verdict(&self, verdict: Verdict) -> Result<(), LinkEnd> {
+        let waiting = self.routes().verdict.take();
+        deliver(waiting, verdict, "a decision")
+    }
+
+    async fn send(&self, message: &FromSession) -> Result<(), Unanswered> {
+        let sent = self.socket.async_io(Interest::WRITABLE, |socket| {
+            nonblocking(wire::send(socket.as_fd(), message, &[]))
+        });
+        match timeout(DECISION_DEADLINE, sent).await {
+            Err(_) => Err(Unanswered::Late),
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(WireError::TooLarge))) => Err(Unanswered::TooLong),
+            Ok(Ok(Err(_)) | Err(_)) => Err(Unanswered::Gone),
+        }
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Routes> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The worker's side of one channel.
+pub(super) struct ChannelLink {
+    worker: Arc<Worker>,
+    number: u32,
+    messages: mpsc::Receiver<ToChannel>,
+}
+
+impl ChannelLink {
+    /// Asks for a terminal.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(super) async fn allocate_pty(&self) -> Result<(), Unanswered> {
+        let channel = self.number;
+        self.worker
+            .send(&FromSession::AllocatePty { channel })
+            .await
+    }
+
+    /// Asks for a program; `request` need not name the channel.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(super) async fn open(&self, request: Open) -> Result<(), Unanswered> {
+        let channel = self.number;
+        self.worker
+            .send(&FromSession::Open(Open { channel, ..request }))
+            .await
+    }
+
+    /// Passes a signal on.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(super) async fn signal(&self, name: String) -> Result<(), Unanswered> {
+        let channel = self.number;
+        self.worker
+            .send(&FromSession::Signal { channel, name })
+            .await
+    }
+
+    /// The next message; none when the link has ended.
+    pub(super) async fn next(&mut self) -> Option<ToChannel> {
+        self.messages.recv().await
+    }
+
+    /// The next message, which answers a question.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(super) async fn answer(&mut self) -> Result<ToChannel, Unanswered> {
+        match timeout(DECISION_DEADLINE, self.messages.recv()).await {
+            Err(_) => Err(Unanswered::Late),
+            Ok(message) => message.ok_or(Unanswered::Gone),
+        }
+    }
+}
+
+impl Drop for ChannelLink {
+    fn drop(&mut self) {
+        self.worker.routes().channels.remove(&self.number);
+    }
+}
+
+fn deliver<T>(
+    waiting: Option<oneshot::Sender<T>>,
+    answer: T,
+    what: &'static str,
+) -> Result<(), LinkEnd> {
+    // One that waited too long has gone, which the worker could not know.
+    waiting.map_or(Err(LinkEnd::Unexpected(what)), |waiting| {
+        drop(waiting.send(answer));
+        Ok(())
+    })
+}
+
+async fn answered<T>(deadline: Duration, answer: oneshot::Receiver<T>) -> Result<T, Unanswered> {
+    match timeout(deadline, answer).await {
+        Err(_) => Err(Unanswered::Late),
+        Ok(answer) => answer.map_err(|_| Unanswered::Gone),
+    }
+}
+
+/// Tells the runtime to wait where the socket was not ready, and nothing else.
+fn nonblocking<T>(result: Result<T, WireError>) -> std::io::Result<Result<T, WireError>> {
+    match result {
+        Err(WireError::WouldBlock) => Err(std::io::ErrorKind::WouldBlock.into()),
+        other => Ok(other),
+    }
+}
+
+fn socket_error(error: &std::io::Error) -> WireError {
+    WireError::Socket(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+}
