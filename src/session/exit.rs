@@ -30,11 +30,9 @@ mod tests {
 
     #[test]
     fn every_signal_has_a_name() {
-        assert_eq!(signal_name(libc::SIGTERM), Sig::TERM);
-        assert_eq!(signal_name(libc::SIGUSR2), Sig::Custom("USR2".to_owned()));
-        assert_eq!(
-            signal_name(libc::SIGSYS),
-            Sig::Custom("SIG@openssh.com".to_owned())
-        );
+        assert!(matches!(signal_name(libc::SIGTERM), Sig::TERM));
+        assert!(matches!(signal_name(libc::SIGUSR2), Sig::Custom(name) if name == "USR2"));
+        let other = signal_name(libc::SIGSYS);
+        assert!(matches!(other, Sig::Custom(name) if name == "SIG@openssh.com"));
     }
 }

@@ -25,7 +25,7 @@ impl Pipe {
         fcntl(&fd, FcntlArg::F_SETFL(flags))?;
         // No pipe, or none left of the user's share of pipe memory: as large as it is will do.
         let _ = fcntl(&fd, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
-        Ok(Self(AsyncFd::register(fd)?))
+        Ok(Self(watch(fd)?))
     }
 
     /// Reads what is there; 0 at the end. A terminal ends with EIO when nobody has it open.
@@ -57,6 +57,15 @@ impl Pipe {
         }
         Ok(())
     }
+}
+
+/// Has the runtime watch a descriptor.
+///
+/// # Errors
+/// The kernel's, for a descriptor that cannot be waited for.
+pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd stays open, with one number, for as long as it is watched.
+    unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
 }
 
 impl AsFd for Pipe {

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use meshd_contract::broker::{ExitStatus, Open, OpenKind, ToSession};
 use meshd_contract::identity::Owner;
+use meshd_contract::paths::HELPER_PROGRAM;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
@@ -295,6 +296,7 @@ fn kind_name(kind: &OpenKind) -> &'static str {
     match kind {
         OpenKind::Shell => "shell",
         OpenKind::Exec(_) => "exec",
+        OpenKind::Sftp => "sftp",
     }
 }
 
@@ -309,9 +311,11 @@ fn command(open: &Open, authorized: &Authorized) -> Result<(CString, Vec<CString
         .command
         .as_ref()
         .map(|command| command.as_bytes());
+    let sftp = format!("{HELPER_PROGRAM} sftp");
     let command = match (&open.kind, forced) {
         (_, Some(forced)) => forced,
         (OpenKind::Exec(command), None) => command,
+        (OpenKind::Sftp, None) => sftp.as_bytes(),
         (OpenKind::Shell, None) => {
             return Ok((program, vec![CString::new([b"-", name].concat())?]));
         }
