@@ -1,1 +1,43 @@
-fn main() {}
+//! The coordination server of meshd: who is part of the mesh, and what each node is told.
+
+#![forbid(unsafe_code)]
+
+mod address_pool;
+mod admin;
+mod auth_key;
+mod cli;
+mod clock;
+mod compose;
+mod document_stream;
+mod duration;
+mod endpoint;
+mod engine;
+mod host_key;
+mod https;
+mod hub;
+mod issue;
+mod node_server;
+mod problem;
+mod publisher;
+mod replay;
+mod role;
+mod serve;
+mod signed_request;
+mod state_dir;
+mod store;
+mod tls;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::perform(cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "meshd-control: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

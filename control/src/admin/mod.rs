@@ -1,0 +1,9 @@
+//! The local commands: what they ask for, who may ask, and what is done.
+//!
+//! One connection is one request: a JSON text from the client up to its end of stream, and a JSON
+//! text back.
+
+pub(crate) mod client;
+pub(crate) mod operations;
+pub(crate) mod protocol;
+pub(crate) mod server;

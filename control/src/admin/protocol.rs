@@ -1,0 +1,162 @@
+//! The messages on the admin socket.
+
+use std::net::SocketAddr;
+
+use meshd_contract::address::MeshAddresses;
+use meshd_contract::identity::{NodeId, NodeName, Owner};
+use meshd_contract::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::role::Role;
+use crate::store::{AuthKeyRow, UserRow};
+
+/// The longest request or answer, in bytes.
+pub(crate) const MAX_MESSAGE_BYTES: u64 = 64 << 20;
+
+/// What a command asks for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub(crate) enum Request {
+    /// Adds a user.
+    UsersCreate {
+        /// An e-mail address.
+        login: String,
+        /// What the user is in the mesh.
+        role: Role,
+    },
+    /// All users.
+    UsersList,
+    /// Removes a user with the user's nodes and auth keys.
+    UsersDelete {
+        /// An e-mail address.
+        login: String,
+    },
+    /// Makes an auth key.
+    AuthkeysCreate(AuthKeyWish),
+    /// All auth keys, without their secrets.
+    AuthkeysList,
+    /// Removes an auth key.
+    AuthkeysDelete {
+        /// Its number.
+        id: u64,
+    },
+    /// All nodes.
+    NodesList,
+    /// Removes a node.
+    NodesDelete {
+        /// Its number or name.
+        node: String,
+    },
+    /// Gives a node another name.
+    NodesRename {
+        /// Its number or name.
+        node: String,
+        /// The new name.
+        name: NodeName,
+    },
+    /// The policy as it was saved.
+    PolicyGet,
+    /// Checks a policy and makes it the one that counts.
+    PolicySet {
+        /// The file's content.
+        text: String,
+    },
+    /// Checks a policy.
+    PolicyCheck {
+        /// The file's content.
+        text: String,
+    },
+    /// Control's public key.
+    Key,
+}
+
+/// What an auth key shall be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AuthKeyWish {
+    /// Whose the joining nodes are.
+    pub(crate) owner: Owner,
+    /// Good for more than one node.
+    pub(crate) reusable: bool,
+    /// Its nodes are removed when they are gone.
+    pub(crate) ephemeral: bool,
+    /// How long it counts.
+    pub(crate) expires_in_seconds: u64,
+}
+
+/// What a command gets back.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "content", rename_all = "kebab-case")]
+pub(crate) enum Answer {
+    /// It is done.
+    Done(Done),
+    /// All users.
+    Users(Vec<UserRow>),
+    /// The new auth key.
+    AuthKey(NewKey),
+    /// All auth keys.
+    AuthKeys(Vec<AuthKeyRow>),
+    /// All nodes.
+    Nodes(Vec<NodeEntry>),
+    /// The policy's text.
+    Policy(String),
+    /// Control's public key.
+    Key(ControlKey),
+    /// Everything that is wrong with the policy, each with its place; nothing was changed.
+    PolicyRefused(Vec<String>),
+    /// Not done, one sentence why.
+    Failed(String),
+}
+
+/// A change that is stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Done {
+    /// One sentence.
+    pub(crate) message: String,
+    /// What may not be as expected.
+    pub(crate) warnings: Vec<String>,
+    /// Every connected node has been told, or none needs to be.
+    pub(crate) published: bool,
+}
+
+/// A new auth key; the only time that its secret is shown.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct NewKey {
+    /// Its number.
+    pub(crate) id: u64,
+    /// What the host needs.
+    pub(crate) secret: String,
+}
+
+/// Control's public key.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ControlKey {
+    /// Base64.
+    pub(crate) key: String,
+    /// As `ssh-keygen -l` writes it.
+    pub(crate) fingerprint: String,
+}
+
+/// A node in a list.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct NodeEntry {
+    /// Its number.
+    pub(crate) id: NodeId,
+    /// Its name.
+    pub(crate) name: NodeName,
+    /// Whom it belongs to.
+    pub(crate) owner: Owner,
+    /// Its addresses.
+    pub(crate) addresses: MeshAddresses,
+    /// It follows its documents now.
+    pub(crate) connected: bool,
+    /// When it was last heard of.
+    pub(crate) last_seen: Option<Timestamp>,
+    /// It is removed when it is gone.
+    pub(crate) ephemeral: bool,
+    /// Where its WireGuard may be reached.
+    pub(crate) endpoints: Vec<SocketAddr>,
+    /// The version of meshd that it reported.
+    pub(crate) release: String,
+    /// When it joined.
+    pub(crate) created_at: Timestamp,
+}

@@ -1,0 +1,223 @@
+//! The command line.
+
+mod output;
+mod perform;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use meshd_contract::identity::NodeName;
+
+use crate::duration::Seconds;
+use crate::role::{self, Role};
+
+pub(crate) use perform::perform;
+
+/// Coordinates a mesh: lets hosts in, and tells each of them whom it may trust.
+#[derive(Debug, Parser)]
+#[command(name = "meshd-control", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// The socket on which the running server takes commands.
+    #[arg(long, global = true, value_name = "PATH", default_value = "/run/meshd-control/admin.sock")]
+    pub(crate) socket: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server.
+    Serve(ServeArguments),
+    /// The people who own hosts.
+    #[command(subcommand)]
+    Users(UsersCommand),
+    /// The keys with which hosts join.
+    #[command(subcommand)]
+    Authkeys(AuthkeysCommand),
+    /// The hosts of the mesh.
+    #[command(subcommand)]
+    Nodes(NodesCommand),
+    /// Who may do what.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Print control's public key and its fingerprint, for `mesh up --control-key`.
+    Key,
+    /// Print the version.
+    Version,
+}
+
+/// How to serve.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// Where nodes connect to (HTTPS).
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:8443")]
+    pub(crate) listen: SocketAddr,
+    /// The directory of control's key and database.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/meshd-control")]
+    pub(crate) state: PathBuf,
+    /// The domain under which node names are resolved.
+    #[arg(long, value_name = "DOMAIN", default_value = "mesh.internal", value_parser = domain)]
+    pub(crate) domain: String,
+    /// An e-mail domain of this mesh, which the policy may name as `user:*@DOMAIN`; may be
+    /// repeated.
+    #[arg(long, value_name = "DOMAIN", value_parser = domain)]
+    pub(crate) login_domain: Vec<String>,
+    /// A PEM file with the certificate to serve with, in the place of a self-signed one.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// The PEM file with the certificate's private key.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// How long a node acts on what it was last told while control is away.
+    #[arg(long, value_name = "DURATION", default_value = "7d")]
+    pub(crate) document_lifetime: Seconds,
+}
+
+/// Commands about users.
+#[derive(Debug, Subcommand)]
+pub(crate) enum UsersCommand {
+    /// Add a user.
+    Create {
+        /// The user's e-mail address.
+        login: String,
+        /// member, owner, admin, network-admin, it-admin, billing-admin or auditor.
+        #[arg(long, default_value = "member", value_parser = role::parse)]
+        role: Role,
+    },
+    /// List the users.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a user, the user's hosts and auth keys; sessions from these hosts end.
+    Delete {
+        /// The user's e-mail address.
+        login: String,
+    },
+}
+
+/// Commands about auth keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthkeysCommand {
+    /// Make an auth key and print its secret, this once.
+    Create(CreateAuthkey),
+    /// List the auth keys, without their secrets.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove an auth key; hosts that joined with it stay.
+    Delete {
+        /// The number that `authkeys list` shows.
+        id: u64,
+    },
+}
+
+/// What an auth key shall be.
+#[derive(Debug, Args)]
+pub(crate) struct CreateAuthkey {
+    /// The joining host belongs to this user.
+    #[arg(long, value_name = "LOGIN", conflicts_with = "tag", required_unless_present = "tag")]
+    pub(crate) user: Option<String>,
+    /// The joining host carries this tag and belongs to nobody; may be repeated.
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Vec<String>,
+    /// Good for any number of hosts, not for one only.
+    #[arg(long)]
+    pub(crate) reusable: bool,
+    /// Its hosts are removed from the mesh when they are gone.
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// How long the key can be used for joining.
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub(crate) expires: Seconds,
+}
+
+/// Commands about nodes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodesCommand {
+    /// List the hosts.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a host from the mesh; sessions from and to it end.
+    Delete {
+        /// Its name or number.
+        node: String,
+    },
+    /// Give a host another name.
+    Rename {
+        /// Its name or number.
+        node: String,
+        /// The new name.
+        name: NodeName,
+    },
+}
+
+/// Commands about the policy.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Print the policy as it was saved.
+    Get,
+    /// Check a policy and make it the one that counts, at once.
+    Set {
+        /// The file; - is standard input.
+        file: PathBuf,
+    },
+    /// Check a policy and run its tests.
+    Check {
+        /// The file; - is standard input.
+        file: PathBuf,
+    },
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    let text = text.trim_end_matches('.').to_ascii_lowercase();
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    if text.len() <= 180 && text.split('.').all(is_label) {
+        Ok(text)
+    } else {
+        Err("a domain is made of labels and dots, such as mesh.internal".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_auth_key_is_for_a_user_or_for_tags() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(parse("meshd-control authkeys create").is_err());
+        assert!(parse("meshd-control authkeys create --user a@b --tag tag:x").is_err());
+        assert!(parse("meshd-control authkeys create --user a@b").is_ok());
+        assert!(parse("meshd-control authkeys create --tag tag:x --tag tag:y").is_ok());
+    }
+
+    #[test]
+    fn a_domain_has_no_final_dot() {
+        assert_eq!(domain("Mesh.Internal."), Ok("mesh.internal".to_owned()));
+        for text in ["", ".", "a..b", "-a", "a b", "a/b"] {
+            assert!(domain(text).is_err(), "{text}");
+        }
+    }
+}

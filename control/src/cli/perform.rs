@@ -1,0 +1,134 @@
+//! From a command line to a request, and from its answer to what a person reads.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use meshd_contract::identity::Owner;
+
+use super::output;
+use super::{
+    AuthkeysCommand, Cli, Command, CreateAuthkey, NodesCommand, PolicyCommand, UsersCommand,
+};
+use crate::admin::client::ask;
+use crate::admin::protocol::{Answer, AuthKeyWish, Request};
+use crate::serve;
+
+/// Does what the command line says.
+///
+/// # Errors
+/// One sentence, or several lines for a policy.
+pub(crate) fn perform(cli: Cli) -> anyhow::Result<()> {
+    let (request, json) = match cli.command {
+        Command::Serve(arguments) => return serve::serve(&arguments, &cli.socket),
+        Command::Version => {
+            return output::line(&format!("meshd-control {}", env!("CARGO_PKG_VERSION")));
+        }
+        Command::Users(command) => users(command),
+        Command::Authkeys(command) => authkeys(command),
+        Command::Nodes(command) => nodes(command),
+        Command::Policy(command) => {
+            let (request, file) = policy(command)?;
+            let answer = ask(&cli.socket, &request)?;
+            return show(answer, false, &file);
+        }
+        Command::Key => (Request::Key, false),
+    };
+    show(ask(&cli.socket, &request)?, json, "")
+}
+
+fn users(command: UsersCommand) -> (Request, bool) {
+    match command {
+        UsersCommand::Create { login, role } => (Request::UsersCreate { login, role }, false),
+        UsersCommand::List { json } => (Request::UsersList, json),
+        UsersCommand::Delete { login } => (Request::UsersDelete { login }, false),
+    }
+}
+
+fn authkeys(command: AuthkeysCommand) -> (Request, bool) {
+    match command {
+        AuthkeysCommand::Create(wish) => (Request::AuthkeysCreate(auth_key_wish(wish)), false),
+        AuthkeysCommand::List { json } => (Request::AuthkeysList, json),
+        AuthkeysCommand::Delete { id } => (Request::AuthkeysDelete { id }, false),
+    }
+}
+
+fn auth_key_wish(wish: CreateAuthkey) -> AuthKeyWish {
+    let with_prefix = |tag: String| match tag.starts_with("tag:") {
+        true => tag,
+        false => format!("tag:{tag}"),
+    };
+    let owner = match wish.user {
+        Some(login) => Owner::User(login),
+        None => Owner::Tags(wish.tag.into_iter().map(with_prefix).collect()),
+    };
+    AuthKeyWish {
+        owner,
+        reusable: wish.reusable,
+        ephemeral: wish.ephemeral,
+        expires_in_seconds: wish.expires.0,
+    }
+}
+
+fn nodes(command: NodesCommand) -> (Request, bool) {
+    match command {
+        NodesCommand::List { json } => (Request::NodesList, json),
+        NodesCommand::Delete { node } => (Request::NodesDelete { node }, false),
+        NodesCommand::Rename { node, name } => (Request::NodesRename { node, name }, false),
+    }
+}
+
+fn policy(command: PolicyCommand) -> anyhow::Result<(Request, String)> {
+    Ok(match command {
+        PolicyCommand::Get => (Request::PolicyGet, String::new()),
+        PolicyCommand::Set { file } => {
+            let text = read(&file)?;
+            (Request::PolicySet { text }, file.display().to_string())
+        }
+        PolicyCommand::Check { file } => {
+            let text = read(&file)?;
+            (Request::PolicyCheck { text }, file.display().to_string())
+        }
+    })
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    if file.as_os_str() == "-" {
+        let mut text = String::new();
+        io::stdin()
+            .read_to_string(&mut text)
+            .context("cannot read standard input as UTF-8")?;
+        return Ok(text);
+    }
+    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+fn show(answer: Answer, json: bool, file: &str) -> anyhow::Result<()> {
+    match answer {
+        Answer::Done(done) => {
+            output::line(&done.message)?;
+            for warning in &done.warnings {
+                output::warning(&format!("warning: {warning}"));
+            }
+            if !done.published {
+                output::warning(
+                    "the connected nodes could not be told yet; the server keeps trying, and its \
+                     log says why",
+                );
+            }
+            Ok(())
+        }
+        Answer::Users(users) => output::users(&users, json),
+        Answer::AuthKey(key) => output::line(&key.secret),
+        Answer::AuthKeys(keys) => output::auth_keys(&keys, json),
+        Answer::Nodes(nodes) => output::nodes(&nodes, json),
+        Answer::Policy(text) => output::verbatim(&text),
+        Answer::Key(key) => output::line(&format!("{}\n{}", key.key, key.fingerprint)),
+        Answer::PolicyRefused(problems) => {
+            let lines: Vec<String> = problems.iter().map(|line| format!("{file}: {line}")).collect();
+            Err(anyhow!("this policy is refused:\n{}", lines.join("\n")))
+        }
+        Answer::Failed(sentence) => Err(anyhow!(sentence)),
+    }
+}

@@ -1,0 +1,171 @@
+//! What stands in the documents of one node. Pure: neither clock nor version nor signature.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use meshd_contract::document::{Header, Version};
+use meshd_contract::identity::NodeId;
+use meshd_contract::network_document::{NetworkDocument, NetworkPeer};
+use meshd_contract::peer_document::{Peer, PeerDocument};
+use meshd_contract::time::Timestamp;
+
+use crate::store::NodeRow;
+
+pub(crate) use meshd_policy::NodeView as View;
+
+/// Every node of the mesh by its number.
+pub(crate) type Nodes = BTreeMap<NodeId, NodeRow>;
+
+/// The peer document of `node`, without version and times.
+///
+/// Its peers are those that a rule names, whether or not the network lets them in: the worker
+/// decides by rules, and the network by its own.
+pub(crate) fn peer_document(node: &NodeRow, view: &View, nodes: &Nodes) -> PeerDocument {
+    let named: BTreeSet<NodeId> = view
+        .ssh_rules
+        .iter()
+        .flat_map(|rule| rule.principals.iter().copied())
+        .collect();
+    PeerDocument {
+        header: unversioned(node.id),
+        name: node.name.clone(),
+        addresses: node.slot.addresses(),
+        peers: others(node, &named, nodes).map(peer).collect(),
+        rules: view.ssh_rules.clone(),
+    }
+}
+
+/// The network document of `node`, without version and times.
+pub(crate) fn network_document(
+    node: &NodeRow,
+    view: &View,
+    nodes: &Nodes,
+    domain: &str,
+) -> NetworkDocument {
+    NetworkDocument {
+        header: unversioned(node.id),
+        domain: domain.to_owned(),
+        name: node.name.clone(),
+        addresses: node.slot.addresses(),
+        owner: node.owner.clone(),
+        peers: others(node, &view.peers, nodes).map(network_peer).collect(),
+        filter: view.filter.clone(),
+    }
+}
+
+/// The header before a version is given; only the node stands in it.
+fn unversioned(node: NodeId) -> Header {
+    Header {
+        node,
+        version: Version(0),
+        issued_at: Timestamp(0),
+        expires_at: Timestamp(0),
+    }
+}
+
+fn others<'a>(
+    node: &NodeRow,
+    ids: &'a BTreeSet<NodeId>,
+    nodes: &'a Nodes,
+) -> impl Iterator<Item = &'a NodeRow> {
+    let own = node.id;
+    ids.iter()
+        .filter(move |id| **id != own)
+        .filter_map(|id| nodes.get(id))
+}
+
+fn peer(node: &NodeRow) -> Peer {
+    Peer {
+        node: node.id,
+        name: node.name.clone(),
+        addresses: node.slot.addresses(),
+        wireguard_key: node.wireguard_key,
+        owner: node.owner.clone(),
+        key_expires_at: None,
+    }
+}
+
+fn network_peer(node: &NodeRow) -> NetworkPeer {
+    NetworkPeer {
+        node: node.id,
+        name: node.name.clone(),
+        addresses: node.slot.addresses(),
+        wireguard_key: node.wireguard_key,
+        endpoints: node.endpoints.clone(),
+        owner: node.owner.clone(),
+        routes: Vec::new(),
+        ssh_host_keys: node.ssh_host_keys.clone(),
+        key_expires_at: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshd_contract::identity::Owner;
+    use meshd_contract::key::{PrivateKey, WireGuardKey};
+    use meshd_contract::ssh_rule::{Action, Logins, Rights, SshRule};
+
+    use super::*;
+    use crate::address_pool::Slot;
+
+    fn node(n: u8) -> NodeRow {
+        NodeRow {
+            id: NodeId(n.into()),
+            name: format!("node{n}").parse().expect("a name"),
+            node_key: PrivateKey::from_seed(&[n; 32]).public(),
+            wireguard_key: WireGuardKey([n; 32]),
+            slot: Slot(n.into()),
+            owner: Owner::User("alice@example.com".to_owned()),
+            ephemeral: false,
+            endpoints: Vec::new(),
+            ssh_host_keys: Vec::new(),
+            release: String::new(),
+            created_at: Timestamp(0),
+            last_seen: None,
+        }
+    }
+
+    fn nodes() -> Nodes {
+        (1..=4).map(node).map(|node| (node.id, node)).collect()
+    }
+
+    fn rule(principals: &[u64]) -> SshRule {
+        SshRule {
+            origin: "ssh[0]".to_owned(),
+            action: Action::Accept,
+            principals: principals.iter().copied().map(NodeId).collect(),
+            logins: Logins::default(),
+            accept_env: Vec::new(),
+            rights: Rights::default(),
+        }
+    }
+
+    #[test]
+    fn ssh_peers_and_network_peers_are_different_sets() {
+        let view = View {
+            ssh_rules: vec![rule(&[2]), rule(&[3, 2])],
+            filter: Vec::new(),
+            peers: [NodeId(2), NodeId(4)].into(),
+        };
+        let nodes = nodes();
+        let peers = peer_document(&nodes[&NodeId(1)], &view, &nodes);
+        let ids: Vec<u64> = peers.peers.iter().map(|peer| peer.node.0).collect();
+        assert_eq!(ids, [2, 3]);
+        let network = network_document(&nodes[&NodeId(1)], &view, &nodes, "mesh.internal");
+        let ids: Vec<u64> = network.peers.iter().map(|peer| peer.node.0).collect();
+        assert_eq!(ids, [2, 4]);
+    }
+
+    #[test]
+    fn a_node_is_not_its_own_peer_and_a_missing_node_is_nobodys() {
+        let view = View {
+            ssh_rules: vec![rule(&[1, 9])],
+            filter: Vec::new(),
+            peers: [NodeId(1), NodeId(9)].into(),
+        };
+        let nodes = nodes();
+        let node = &nodes[&NodeId(1)];
+        assert!(peer_document(node, &view, &nodes).peers.is_empty());
+        let network = network_document(node, &view, &nodes, "mesh.internal");
+        assert!(network.peers.is_empty());
+    }
+}

@@ -1,0 +1,98 @@
+//! The policy language, applied to the mesh as the store has it.
+
+use std::collections::BTreeMap;
+
+use meshd_contract::identity::NodeId;
+use meshd_policy::{Compiled, Node, Policy, Problem, Topology, User};
+use thiserror::Error;
+
+use crate::compose::View;
+use crate::store::{NodeRow, UserRow};
+
+/// A policy that has been read and found good.
+#[derive(Debug)]
+pub(crate) struct Engine(Policy);
+
+/// Everything that is wrong with a policy, each with its line and column.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}", .0.join("; "))]
+pub(crate) struct PolicyError(pub(crate) Vec<String>);
+
+impl Engine {
+    /// Reads a policy.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Self, PolicyError> {
+        match Policy::parse(text) {
+            Ok(policy) => Ok(Self(policy)),
+            Err(errors) => Err(PolicyError(sentences(errors.problems()))),
+        }
+    }
+
+    /// The policy of a fresh mesh.
+    pub(crate) fn default_text() -> &'static str {
+        Policy::default_text()
+    }
+
+    /// Whether nodes can carry this tag.
+    pub(crate) fn defines_tag(&self, tag: &str) -> bool {
+        self.0.defines_tag(tag)
+    }
+
+    /// What has no effect in this mesh, or not the expected one.
+    pub(crate) fn warnings(&self, topology: &Topology) -> Vec<String> {
+        sentences(&self.0.warnings(topology))
+    }
+
+    /// What stands against this policy in this mesh: domains that it does not have, and tests of
+    /// the policy that fail.
+    pub(crate) fn objections(&self, topology: &Topology) -> Vec<String> {
+        match self.0.check_domains(&topology.domains) {
+            Err(errors) => sentences(errors.problems()),
+            Ok(()) => Vec::new(),
+        }
+    }
+
+    /// What the policy says about each of `nodes`.
+    pub(crate) fn views(&self, topology: &Topology, nodes: &[NodeId]) -> BTreeMap<NodeId, View> {
+        if nodes.is_empty() {
+            return BTreeMap::new();
+        }
+        let compiled: Compiled = self.0.compile(topology);
+        nodes
+            .iter()
+            .map(|node| (*node, compiled.node(*node)))
+            .collect()
+    }
+}
+
+/// The mesh as the policy sees it.
+pub(crate) fn topology(users: &[UserRow], nodes: &[NodeRow], domains: &[String]) -> Topology {
+    Topology {
+        users: users.iter().map(user).collect(),
+        nodes: nodes.iter().map(node).collect(),
+        domains: domains.to_vec(),
+    }
+}
+
+fn user(user: &UserRow) -> User {
+    User {
+        login: user.login.clone(),
+        role: user.role,
+    }
+}
+
+fn node(node: &NodeRow) -> Node {
+    Node {
+        id: node.id,
+        name: node.name.clone(),
+        addresses: node.slot.addresses(),
+        owner: node.owner.clone(),
+        approved_routes: Vec::new(),
+    }
+}
+
+fn sentences(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}

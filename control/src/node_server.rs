@@ -1,0 +1,191 @@
+//! The API for nodes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use meshd_contract::identity::NodeId;
+use meshd_contract::key::{PrivateKey, PublicKey};
+use meshd_contract::node_api::{Identity, RegisterRequest, Report};
+use meshd_contract::signed::seal_text;
+use tokio::sync::watch;
+
+use crate::auth_key::SecretHash;
+use crate::clock::now;
+use crate::document_stream::{self, LastEventId};
+use crate::endpoint::endpoints;
+use crate::host_key;
+use crate::hub::Hub;
+use crate::problem::ApiError;
+use crate::replay::{Replays, Seen};
+use crate::signed_request::SignedRequest;
+use crate::store::{NodeState, Registration, Store};
+
+/// What the API works on.
+pub(crate) struct NodeServer {
+    /// What control remembers.
+    pub(crate) store: Store,
+    /// Where streams and changes meet.
+    pub(crate) hub: Arc<Hub>,
+    /// Becomes true when control stops.
+    pub(crate) stop: watch::Receiver<bool>,
+    identity: String,
+    replays: Mutex<Replays>,
+}
+
+/// A request whose node is known and whose signature was checked.
+struct Authenticated {
+    node: NodeId,
+    /// The node is no longer part of the mesh.
+    deleted: bool,
+    request: SignedRequest,
+}
+
+impl NodeServer {
+    /// The API of the mesh in `store`.
+    pub(crate) fn new(
+        store: Store,
+        hub: Arc<Hub>,
+        key: &PrivateKey,
+        certificate_hash: String,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Self, serde_json::Error> {
+        let identity = serde_json::to_string(&Identity {
+            control_key: key.public(),
+            tls_certificates: vec![certificate_hash],
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+        })?;
+        Ok(Self {
+            store,
+            hub,
+            stop,
+            identity: seal_text(Identity::KIND, &identity, key),
+            replays: Mutex::default(),
+        })
+    }
+
+    /// The paths of the API.
+    pub(crate) fn router(self) -> Router {
+        Router::new()
+            .route("/v1/identity", get(identity))
+            .route("/v1/register", post(register))
+            .route("/v1/report", post(report))
+            .route("/v1/documents", get(documents))
+            .route("/v1/logout", post(logout))
+            .fallback(async || ApiError::NotFound)
+            .method_not_allowed_fallback(async || ApiError::Method)
+            .with_state(Arc::new(self))
+    }
+
+    /// Reads a request and finds out which node, or former node, has signed it.
+    async fn authenticate(&self, request: Request<Body>) -> Result<Authenticated, ApiError> {
+        let request = SignedRequest::read(request).await?;
+        let node = request
+            .node
+            .ok_or(ApiError::Header(meshd_contract::node_api::NODE_HEADER))?;
+        let state = self.store.node_state(node).await?;
+        let (key, deleted) = match state.ok_or(ApiError::UnknownNode(node))? {
+            NodeState::Member(key) => (key, false),
+            NodeState::Deleted(key) => (key, true),
+        };
+        request.verify(&key, now())?;
+        self.refuse_repeated(&request, &key)?;
+        Ok(Authenticated {
+            node,
+            deleted,
+            request,
+        })
+    }
+
+    /// The same, for a node that is still part of the mesh.
+    async fn member(&self, request: Request<Body>) -> Result<(NodeId, SignedRequest), ApiError> {
+        let authenticated = self.authenticate(request).await?;
+        if authenticated.deleted {
+            return Err(ApiError::Gone);
+        }
+        Ok((authenticated.node, authenticated.request))
+    }
+
+    fn refuse_repeated(&self, request: &SignedRequest, key: &PublicKey) -> Result<(), ApiError> {
+        let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        match replays.note(key, request.signature, request.time, now()) {
+            Seen::New => Ok(()),
+            Seen::Before => Err(ApiError::Replayed),
+            Seen::TooMany => Err(ApiError::Busy),
+        }
+    }
+}
+
+async fn identity(State(server): State<Arc<NodeServer>>) -> String {
+    server.identity.clone()
+}
+
+async fn register(
+    State(server): State<Arc<NodeServer>>,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let request = SignedRequest::read(request).await?;
+    let body: RegisterRequest = request.json()?;
+    request.verify(&body.node_key, now())?;
+    let registration = Registration {
+        hash: SecretHash::of(&body.auth_key),
+        node_key: body.node_key,
+        wireguard_key: body.wireguard_key,
+        name: body.name,
+    };
+    if let Some(response) = server.store.repeated_registration(&registration).await? {
+        return Ok(axum::Json(response).into_response());
+    }
+    server.refuse_repeated(&request, &body.node_key)?;
+    let response = server.store.register(&registration, now()).await?;
+    tracing::info!(node = %response.node, name = %response.name, "a node joined");
+    server.hub.request();
+    Ok(axum::Json(response).into_response())
+}
+
+async fn report(
+    State(server): State<Arc<NodeServer>>,
+    request: Request<Body>,
+) -> Result<StatusCode, ApiError> {
+    let (node, request) = server.member(request).await?;
+    let report: Report = request.json()?;
+    host_key::check(&report.ssh_host_keys)?;
+    let release: String = report.release.chars().take(64).collect();
+    let endpoints = endpoints(request.observed, &report);
+    server
+        .store
+        .save_report(node, &endpoints, &report.ssh_host_keys, &release, now())
+        .await?;
+    server.hub.request();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn documents(
+    State(server): State<Arc<NodeServer>>,
+    headers: HeaderMap,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let seen = LastEventId::of(&headers)?;
+    let authenticated = server.authenticate(request).await?;
+    let node = authenticated.node;
+    if authenticated.deleted {
+        return document_stream::last_words(&server, node, seen).await;
+    }
+    server.store.touch_node(node, now()).await?;
+    Ok(document_stream::open(server, node, seen))
+}
+
+async fn logout(
+    State(server): State<Arc<NodeServer>>,
+    request: Request<Body>,
+) -> Result<StatusCode, ApiError> {
+    let (node, _) = server.member(request).await?;
+    server.store.delete_node(node, now()).await?;
+    tracing::info!(%node, "a node logged out");
+    server.hub.request();
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,134 @@
+//! The server from its start to its end.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin::operations::Admin;
+use crate::admin::server::AdminSocket;
+use crate::cli::ServeArguments;
+use crate::clock::now;
+use crate::engine::Engine;
+use crate::hub::Hub;
+use crate::node_server::NodeServer;
+use crate::publisher::{Publisher, Settings};
+use crate::state_dir::StateDir;
+use crate::store::Store;
+use crate::tls::Tls;
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// One sentence that says why it cannot start.
+pub(crate) fn serve(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
+    let level = std::env::var("RUST_LOG").ok();
+    let level = level.and_then(|level| level.parse().ok());
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_max_level(level.unwrap_or(tracing::Level::INFO))
+        .init();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(run(arguments, socket))
+}
+
+async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
+    let listener = listen(arguments.listen).await?;
+    let state = StateDir::open(&arguments.state)?;
+    let key = state.control_key()?;
+    let tls = match (&arguments.tls_certificate, &arguments.tls_key) {
+        (Some(certificate), Some(key)) => Tls::from_files(certificate, key)?,
+        _ => Tls::own(&state)?,
+    };
+    let store = open_store(&state).await?;
+    let admin_socket = AdminSocket::open(socket)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    let hub = Hub::new();
+    let (stop, stopped) = watch::channel(false);
+    let admin = Admin {
+        store: store.clone(),
+        hub: Arc::clone(&hub),
+        key: key.public(),
+        login_domains: arguments.login_domain.clone(),
+    };
+    let hash = tls.certificate_hash.clone();
+    let nodes = NodeServer::new(store.clone(), Arc::clone(&hub), &key, hash, stopped.clone())?;
+    tracing::info!(
+        listen = %listener.local_addr()?,
+        key = %key.public(),
+        fingerprint = key.public().fingerprint(),
+        "ready"
+    );
+    let settings = Settings {
+        key,
+        domain: arguments.domain.clone(),
+        login_domains: arguments.login_domain.clone(),
+        lifetime: arguments.document_lifetime.0,
+    };
+    let publisher = Publisher::new(store.clone(), hub, settings);
+    let tasks = [
+        tokio::spawn(publisher.run(stopped.clone())),
+        tokio::spawn(admin_socket.serve(admin, stopped.clone())),
+        tokio::spawn(crate::https::serve(listener, tls, nodes.router(), stopped)),
+    ];
+    sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    sd_notify::notify(&[sd_notify::NotifyState::Stopping])?;
+    stop.send_replace(true);
+    for task in tasks {
+        task.await?;
+    }
+    store.close().await;
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let mut bound = TcpListener::bind(address).await;
+    // A kernel without IPv6 has no [::]; every IPv4 address is what is left of it.
+    if let Err(error) = &bound
+        && error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32)
+        && address.ip().is_unspecified()
+    {
+        bound = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+    }
+    bound.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow!(
+            "port {} is in use by another program; stop it, or give another port with --listen",
+            address.port()
+        ),
+        io::ErrorKind::PermissionDenied => anyhow!(
+            "port {} needs the capability CAP_NET_BIND_SERVICE; give a port above 1023 with \
+             --listen",
+            address.port()
+        ),
+        _ => anyhow!("cannot listen on {address}: {error}; give another address with --listen"),
+    })
+}
+
+/// The database, with the policy of a fresh mesh if it has none.
+async fn open_store(state: &StateDir) -> anyhow::Result<Store> {
+    let path = state.database();
+    let store = Store::open(&path)
+        .await
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    if store.policy().await?.is_none() {
+        store.save_policy(Engine::default_text(), None, now()).await?;
+    }
+    Ok(store)
+}

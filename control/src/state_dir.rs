@@ -1,0 +1,212 @@
+//! Control's directory: its key, its TLS files, its database; and a lock, so that one process
+//! uses it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use meshd_contract::key::PrivateKey;
+use nix::fcntl::{Flock, FlockArg};
+use thiserror::Error;
+
+/// The directory, locked for this process.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// Why the directory cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum StateError {
+    /// The system refused.
+    #[error("cannot {what} {path}: {error}", path = path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Somebody else serves from it.
+    #[error("another meshd-control already uses {}; stop it, or give another --state", .0.display())]
+    Locked(PathBuf),
+    /// Others than the owner may read a secret.
+    #[error("{} can be read by others than its owner; run `chmod 600 {}`", .0.display(), .0.display())]
+    Exposed(PathBuf),
+    /// The key file holds something else.
+    #[error("{} is no key of control; restore it from a backup", .0.display())]
+    BadKey(PathBuf),
+    /// There is a mesh, but not the key that its nodes believe.
+    #[error(
+        "{} is missing, but there is a database: the nodes believe the missing key only; restore \
+         it from a backup",
+        .0.display()
+    )]
+    KeyMissing(PathBuf),
+    /// No random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+impl StateDir {
+    /// Opens the directory at `path`, makes it (mode 0700) if it is missing, and locks it.
+    ///
+    /// # Errors
+    /// [`StateError`], one sentence that says what to do.
+    pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(failed("make", path))?;
+        let lock_path = path.join("control.lock");
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(failed("open", &lock_path))?;
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| StateError::Locked(path.to_owned()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The database's file.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path.join("control.db")
+    }
+
+    /// The certificate that control made for itself, and its key.
+    pub(crate) fn own_certificate(&self) -> (PathBuf, PathBuf) {
+        (self.path.join("tls.crt"), self.path.join("tls.key"))
+    }
+
+    /// The key that signs every document; made at the very first start.
+    ///
+    /// # Errors
+    /// [`StateError`]; a lost key is never replaced by a new one, which no node would believe.
+    pub(crate) fn control_key(&self) -> Result<PrivateKey, StateError> {
+        let path = self.path.join("control.key");
+        match read_secret(&path) {
+            Ok(text) => {
+                let seed = STANDARD.decode(text.trim()).ok();
+                let seed: Option<[u8; 32]> = seed.and_then(|seed| seed.try_into().ok());
+                let seed = seed.ok_or(StateError::BadKey(path))?;
+                Ok(PrivateKey::from_seed(&seed))
+            }
+            Err(StateError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                if self.database().exists() {
+                    return Err(StateError::KeyMissing(path));
+                }
+                let mut seed = [0; 32];
+                getrandom::fill(&mut seed)?;
+                write_secret(&path, format!("{}\n", STANDARD.encode(seed)).as_bytes())?;
+                Ok(PrivateKey::from_seed(&seed))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Reads a text that only its owner may read.
+pub(crate) fn read_secret(path: &Path) -> Result<String, StateError> {
+    let metadata = fs::metadata(path).map_err(failed("read", path))?;
+    if metadata.mode() & 0o077 != 0 {
+        return Err(StateError::Exposed(path.to_owned()));
+    }
+    fs::read_to_string(path).map_err(failed("read", path))
+}
+
+/// Writes a file (mode 0600) so that after a crash either all of it is there or nothing.
+pub(crate) fn write_secret(path: &Path, content: &[u8]) -> Result<(), StateError> {
+    let temporary = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(failed("write", &temporary))?;
+    file.write_all(content)
+        .and_then(|()| file.sync_all())
+        .map_err(failed("write", &temporary))?;
+    fs::rename(&temporary, path).map_err(failed("write", path))?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(failed("write", directory))
+}
+
+fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StateError + 'a {
+    move |error| StateError::Io {
+        what,
+        path: path.to_owned(),
+        error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn directory() -> (tempfile::TempDir, PathBuf) {
+        let base = tempfile::tempdir().expect("a directory");
+        let path = base.path().join("state");
+        (base, path)
+    }
+
+    #[test]
+    fn the_key_is_made_once_and_is_the_owners_alone() {
+        let (_base, path) = directory();
+        let state = StateDir::open(&path).expect("opens");
+        let key = state.control_key().expect("makes a key");
+        assert_eq!(state.control_key().expect("reads it").public(), key.public());
+        let mode = |path: &Path| fs::metadata(path).expect("is there").mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!(mode(&path.join("control.key")), 0o600);
+    }
+
+    #[test]
+    fn two_processes_do_not_share_a_directory() {
+        let (_base, path) = directory();
+        let _first = StateDir::open(&path).expect("opens");
+        assert!(matches!(StateDir::open(&path), Err(StateError::Locked(_))));
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let (_base, path) = directory();
+        let state = StateDir::open(&path).expect("opens");
+        state.control_key().expect("makes a key");
+        let file = path.join("control.key");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("chmod");
+        assert!(matches!(state.control_key(), Err(StateError::Exposed(_))));
+    }
+
+    #[test]
+    fn a_lost_or_broken_key_is_not_replaced() {
+        let (_base, path) = directory();
+        let state = StateDir::open(&path).expect("opens");
+        state.control_key().expect("makes a key");
+        let file = path.join("control.key");
+        write_secret(&file, b"").expect("writes");
+        assert!(matches!(state.control_key(), Err(StateError::BadKey(_))));
+        fs::remove_file(&file).expect("removes");
+        File::create(state.database()).expect("a database");
+        assert!(matches!(
+            state.control_key(),
+            Err(StateError::KeyMissing(_))
+        ));
+    }
+}

@@ -1,0 +1,185 @@
+//! What control remembers, in one SQLite database.
+//!
+//! Every change is one transaction that starts with the write lock and is on the disk
+//! (`synchronous=FULL`) before it is acknowledged.
+
+mod auth_keys;
+mod documents;
+mod nodes;
+mod policies;
+mod registration;
+mod users;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{SqlSafeStr, Transaction};
+use thiserror::Error;
+
+pub(crate) use auth_keys::{AuthKeyRow, NewAuthKey};
+pub(crate) use documents::{Issued, Kind, Sealed};
+pub(crate) use nodes::{NodeRow, NodeState};
+pub(crate) use registration::Registration;
+pub(crate) use users::UserRow;
+
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "mesh", include_str!("../../migrations/0001_mesh.sql"))];
+
+/// How many readers there are beside the one writer.
+const READERS: u32 = 4;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The database.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    writer: SqlitePool,
+    reader: SqlitePool,
+}
+
+/// Why something cannot be read or stored.
+#[derive(Debug, Error)]
+pub(crate) enum StoreError {
+    /// What was asked for is not possible; the sentence says what to do.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// SQLite failed.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The tables could not be brought up to date.
+    #[error("the database cannot be brought to the form that this release needs: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A row that this release cannot read.
+    #[error("the database holds what this release cannot read: {0}")]
+    Content(String),
+}
+
+/// Why a change is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum Refusal {
+    /// A login that is taken.
+    #[error("there is already a user {0}")]
+    UserExists(String),
+    /// A login that nobody has.
+    #[error("there is no user {0}; `meshd-control users list` shows all")]
+    NoUser(String),
+    /// Neither the number nor the name of a node.
+    #[error("there is no node {0}; `meshd-control nodes list` shows all")]
+    NoNode(String),
+    /// Not the number of an auth key.
+    #[error("there is no auth key {0}; `meshd-control authkeys list` shows all")]
+    NoAuthKey(u64),
+    /// A secret that control never made, or whose key was deleted.
+    #[error("control does not know this auth key; make one with `meshd-control authkeys create`")]
+    AuthKeyUnknown,
+    /// Its time is over.
+    #[error("this auth key has expired; make a new one with `meshd-control authkeys create`")]
+    AuthKeyExpired,
+    /// A one-time key that was used.
+    #[error(
+        "this auth key has been used, and it is good for one node only; make a new one with \
+         `meshd-control authkeys create`"
+    )]
+    AuthKeyUsed,
+    /// Another node has the name.
+    #[error("the name {0} belongs to another node; choose another with --name")]
+    NameTaken(String),
+    /// Another node has the new name.
+    #[error("the name {0} belongs to another node; choose another")]
+    RenameTaken(String),
+    /// Another node has the WireGuard key.
+    #[error(
+        "another node has this WireGuard key; give this host a key of its own by removing the \
+         manager's state directory"
+    )]
+    WireGuardKeyTaken,
+    /// The node is known with another WireGuard key.
+    #[error(
+        "this node is registered with another WireGuard key; delete it with `meshd-control nodes \
+         delete {0}` and join again"
+    )]
+    WireGuardKeyChanged(String),
+    /// Every address is in use.
+    #[error("every address of the mesh is in use; delete nodes that are no longer needed")]
+    NoAddress,
+}
+
+impl Store {
+    /// Opens the database at `path`, makes it if it is missing, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be opened, or was written by a newer release.
+    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let writer = pool(1, options.clone()).await?;
+        migrator().run(&writer).await?;
+        let reader = pool(READERS, options.read_only(true).create_if_missing(false)).await?;
+        Ok(Self { writer, reader })
+    }
+
+    /// Writes everything out and closes the file.
+    pub(crate) async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+
+    /// A transaction that holds the write lock from its start, so that what it reads stays true
+    /// until it commits.
+    async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+async fn pool(connections: u32, options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(30))
+        .connect_with(options)
+        .await
+}
+
+fn migrator() -> Migrator {
+    let migrations = MIGRATIONS.map(|(version, description, sql)| {
+        Migration::new(
+            version,
+            description.into(),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
+    });
+    Migrator::with_migrations(migrations.into())
+}
+
+/// A number as SQLite keeps it. Numbers past `i64::MAX` do not occur: ids and versions count up
+/// from one, and times are bounded where they come in.
+fn to_sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn from_sql(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn to_json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Content(error.to_string()))
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Content(error.to_string()))
+}
+
+fn from_text<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, StoreError> {
+    text.parse()
+        .map_err(|error: T::Err| StoreError::Content(error.to_string()))
+}

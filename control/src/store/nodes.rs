@@ -1,0 +1,199 @@
+//! The hosts of the mesh.
+
+use std::net::SocketAddr;
+
+use meshd_contract::identity::{NodeId, NodeName, Owner};
+use meshd_contract::key::{PublicKey, WireGuardKey};
+use meshd_contract::time::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::auth_keys::owner_of;
+use super::{Refusal, Store, StoreError, from_json, from_sql, from_text, to_json, to_sql};
+use crate::address_pool::Slot;
+
+/// The query for whole rows of nodes, with this condition.
+macro_rules! node_columns {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, name, node_key, wireguard_key, address, user, tags, ephemeral, endpoints, \
+             ssh_host_keys, release, created_at, last_seen FROM nodes ",
+            $condition
+        )
+    };
+}
+pub(super) use node_columns as NODE_COLUMNS;
+
+/// A node of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodeRow {
+    /// Its number.
+    pub(crate) id: NodeId,
+    /// Its name.
+    pub(crate) name: NodeName,
+    /// The key that signs its requests.
+    pub(crate) node_key: PublicKey,
+    /// Its WireGuard key.
+    pub(crate) wireguard_key: WireGuardKey,
+    /// Its addresses.
+    pub(crate) slot: Slot,
+    /// Whom it belongs to.
+    pub(crate) owner: Owner,
+    /// It is removed when it is gone.
+    pub(crate) ephemeral: bool,
+    /// Where its WireGuard may be reached.
+    pub(crate) endpoints: Vec<SocketAddr>,
+    /// Its SSH host keys.
+    pub(crate) ssh_host_keys: Vec<String>,
+    /// The version of meshd that it reported.
+    pub(crate) release: String,
+    /// When it joined.
+    pub(crate) created_at: Timestamp,
+    /// When it was last heard of.
+    pub(crate) last_seen: Option<Timestamp>,
+}
+
+/// What a request's number refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NodeState {
+    /// A node of the mesh, whose requests this key signs.
+    Member(PublicKey),
+    /// It was one.
+    Deleted(PublicKey),
+}
+
+impl Store {
+    /// Every node of the mesh, by number.
+    pub(crate) async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        let rows = sqlx::query(NODE_COLUMNS!("WHERE deleted_at IS NULL ORDER BY id"))
+            .fetch_all(&self.reader)
+            .await?;
+        rows.iter().map(node).collect()
+    }
+
+    /// What `id` refers to; none for a number that was never given.
+    pub(crate) async fn node_state(&self, id: NodeId) -> Result<Option<NodeState>, StoreError> {
+        let row = sqlx::query("SELECT node_key, deleted_at FROM nodes WHERE id = ?")
+            .bind(to_sql(id.0))
+            .fetch_optional(&self.reader)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let key = from_text(row.try_get("node_key")?)?;
+        Ok(Some(match row.try_get::<Option<i64>, _>("deleted_at")? {
+            None => NodeState::Member(key),
+            Some(_) => NodeState::Deleted(key),
+        }))
+    }
+
+    /// The node with this number or name.
+    pub(crate) async fn find_node(&self, text: &str) -> Result<NodeRow, StoreError> {
+        let row = sqlx::query(NODE_COLUMNS!(
+            "WHERE deleted_at IS NULL AND (name = ? OR CAST(id AS TEXT) = ?)"
+        ))
+        .bind(text)
+        .bind(text)
+        .fetch_optional(&self.reader)
+        .await?
+        .ok_or_else(|| Refusal::NoNode(text.to_owned()))?;
+        node(&row)
+    }
+
+    /// Removes a node from the mesh.
+    pub(crate) async fn delete_node(&self, id: NodeId, now: Timestamp) -> Result<(), StoreError> {
+        let result =
+            sqlx::query("UPDATE nodes SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL")
+                .bind(to_sql(now.0))
+                .bind(to_sql(id.0))
+                .execute(&self.writer)
+                .await?;
+        if result.rows_affected() == 0 {
+            return Err(Refusal::NoNode(id.to_string()).into());
+        }
+        Ok(())
+    }
+
+    /// Gives a node another name.
+    pub(crate) async fn rename_node(&self, id: NodeId, name: &NodeName) -> Result<(), StoreError> {
+        let mut change = self.write().await?;
+        let taken = sqlx::query("SELECT 1 FROM nodes WHERE name = ? AND id <> ? AND deleted_at IS NULL")
+            .bind(name.as_str())
+            .bind(to_sql(id.0))
+            .fetch_optional(&mut *change)
+            .await?;
+        if taken.is_some() {
+            return Err(Refusal::RenameTaken(name.to_string()).into());
+        }
+        let result = sqlx::query("UPDATE nodes SET name = ? WHERE id = ? AND deleted_at IS NULL")
+            .bind(name.as_str())
+            .bind(to_sql(id.0))
+            .execute(&mut *change)
+            .await?;
+        if result.rows_affected() == 0 {
+            return Err(Refusal::NoNode(id.to_string()).into());
+        }
+        change.commit().await?;
+        Ok(())
+    }
+
+    /// Takes note of what a node told of itself.
+    pub(crate) async fn save_report(
+        &self,
+        id: NodeId,
+        endpoints: &[SocketAddr],
+        ssh_host_keys: &[String],
+        release: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE nodes SET endpoints = ?, ssh_host_keys = ?, release = ?, last_seen = ? \
+             WHERE id = ? AND deleted_at IS NULL",
+        )
+        .bind(to_json(&endpoints)?)
+        .bind(to_json(&ssh_host_keys)?)
+        .bind(release)
+        .bind(to_sql(now.0))
+        .bind(to_sql(id.0))
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes note that a node was heard of.
+    pub(crate) async fn touch_node(&self, id: NodeId, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query("UPDATE nodes SET last_seen = ? WHERE id = ? AND deleted_at IS NULL")
+            .bind(to_sql(now.0))
+            .bind(to_sql(id.0))
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// The nodes that were deleted and have no final documents yet.
+    pub(crate) async fn unfinished_nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        let rows = sqlx::query(NODE_COLUMNS!(
+            "WHERE deleted_at IS NOT NULL AND finished = 0 ORDER BY id"
+        ))
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter().map(node).collect()
+    }
+}
+
+pub(super) fn node(row: &SqliteRow) -> Result<NodeRow, StoreError> {
+    Ok(NodeRow {
+        id: NodeId(from_sql(row.try_get("id")?)),
+        name: from_text(row.try_get("name")?)?,
+        node_key: from_text(row.try_get("node_key")?)?,
+        wireguard_key: from_text(row.try_get("wireguard_key")?)?,
+        slot: Slot(row.try_get("address")?),
+        owner: owner_of(row)?,
+        ephemeral: row.try_get("ephemeral")?,
+        endpoints: from_json(row.try_get("endpoints")?)?,
+        ssh_host_keys: from_json(row.try_get("ssh_host_keys")?)?,
+        release: row.try_get("release")?,
+        created_at: Timestamp(from_sql(row.try_get("created_at")?)),
+        last_seen: row
+            .try_get::<Option<i64>, _>("last_seen")?
+            .map(|at| Timestamp(from_sql(at))),
+    })
+}

@@ -1,0 +1,45 @@
+//! The policy file, with every version that was saved.
+
+use meshd_contract::time::Timestamp;
+use sqlx::Row;
+
+use super::{Store, StoreError, from_sql, to_sql};
+
+/// The policy that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredPolicy {
+    /// Grows with each save.
+    pub(crate) id: u64,
+    /// As it was saved.
+    pub(crate) text: String,
+}
+
+impl Store {
+    /// The newest policy; none before the first is saved.
+    pub(crate) async fn policy(&self) -> Result<Option<StoredPolicy>, StoreError> {
+        let row = sqlx::query("SELECT id, text FROM policies ORDER BY id DESC LIMIT 1")
+            .fetch_optional(&self.reader)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(StoredPolicy {
+            id: from_sql(row.try_get("id")?),
+            text: row.try_get("text")?,
+        }))
+    }
+
+    /// Makes `text` the policy; `by` is the Unix user id of who saved it, none for control itself.
+    pub(crate) async fn save_policy(
+        &self,
+        text: &str,
+        by: Option<u32>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO policies (text, saved_at, saved_by) VALUES (?, ?, ?)")
+            .bind(text)
+            .bind(to_sql(now.0))
+            .bind(by)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! How a host becomes a node: one transaction from the auth key to the node.
+
+use meshd_contract::identity::{NodeId, NodeName};
+use meshd_contract::key::{PublicKey, WireGuardKey};
+use meshd_contract::node_api::RegisterResponse;
+use meshd_contract::time::Timestamp;
+use sqlx::{Row, SqliteConnection};
+
+use super::auth_keys::{consume, owner_columns};
+use super::nodes::{NODE_COLUMNS, node};
+use super::{AuthKeyRow, NodeRow, Refusal, Store, StoreError, from_sql, to_sql};
+use crate::address_pool::{Slot, candidates};
+use crate::auth_key::SecretHash;
+
+/// What a host brings along.
+#[derive(Debug, Clone)]
+pub(crate) struct Registration {
+    /// Of the auth key's secret.
+    pub(crate) hash: SecretHash,
+    /// The host's own key, whose signature was checked.
+    pub(crate) node_key: PublicKey,
+    /// Its WireGuard key.
+    pub(crate) wireguard_key: WireGuardKey,
+    /// The wished name.
+    pub(crate) name: NodeName,
+}
+
+impl Store {
+    /// The answer that this host has already got, if it is a node.
+    ///
+    /// The auth key is not looked at: a host whose first answer was lost has used it up.
+    pub(crate) async fn repeated_registration(
+        &self,
+        request: &Registration,
+    ) -> Result<Option<RegisterResponse>, StoreError> {
+        let mut reader = self.reader.acquire().await?;
+        known(&mut reader, request).await
+    }
+
+    /// Makes the host a node and uses up its auth key, or does neither.
+    pub(crate) async fn register(
+        &self,
+        request: &Registration,
+        now: Timestamp,
+    ) -> Result<RegisterResponse, StoreError> {
+        let mut change = self.write().await?;
+        if let Some(response) = known(&mut change, request).await? {
+            return Ok(response);
+        }
+        let key = consume(&mut change, &request.hash, now).await?;
+        refuse_taken(&mut change, request).await?;
+        let slot = take_slot(&mut change).await?;
+        let node = insert(&mut change, request, &key, slot, now).await?;
+        change.commit().await?;
+        Ok(RegisterResponse {
+            node,
+            name: request.name.clone(),
+            addresses: slot.addresses(),
+        })
+    }
+}
+
+async fn known(
+    connection: &mut SqliteConnection,
+    request: &Registration,
+) -> Result<Option<RegisterResponse>, StoreError> {
+    let found = sqlx::query(NODE_COLUMNS!("WHERE node_key = ? AND deleted_at IS NULL"))
+        .bind(request.node_key.to_string())
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = found else { return Ok(None) };
+    let node: NodeRow = node(&row)?;
+    if node.wireguard_key != request.wireguard_key {
+        return Err(Refusal::WireGuardKeyChanged(node.name.to_string()).into());
+    }
+    Ok(Some(RegisterResponse {
+        node: node.id,
+        name: node.name,
+        addresses: node.slot.addresses(),
+    }))
+}
+
+async fn refuse_taken(
+    change: &mut SqliteConnection,
+    request: &Registration,
+) -> Result<(), StoreError> {
+    let taken = sqlx::query("SELECT 1 FROM nodes WHERE name = ? AND deleted_at IS NULL")
+        .bind(request.name.as_str())
+        .fetch_optional(&mut *change)
+        .await?;
+    // A host that was never given a name calls itself localhost, which every other host is too.
+    if taken.is_some() || request.name.as_str() == "localhost" {
+        return Err(Refusal::NameTaken(request.name.to_string()).into());
+    }
+    let taken = sqlx::query("SELECT 1 FROM nodes WHERE wireguard_key = ? AND deleted_at IS NULL")
+        .bind(request.wireguard_key.to_string())
+        .fetch_optional(&mut *change)
+        .await?;
+    if taken.is_some() {
+        return Err(Refusal::WireGuardKeyTaken.into());
+    }
+    Ok(())
+}
+
+async fn take_slot(change: &mut SqliteConnection) -> Result<Slot, StoreError> {
+    let next = sqlx::query("SELECT next FROM address_pool")
+        .fetch_one(&mut *change)
+        .await?
+        .try_get("next")?;
+    let slot = first_free(change, Slot(next)).await?;
+    sqlx::query("UPDATE address_pool SET next = ?")
+        .bind(slot.next().0)
+        .execute(&mut *change)
+        .await?;
+    Ok(slot)
+}
+
+async fn first_free(change: &mut SqliteConnection, start: Slot) -> Result<Slot, StoreError> {
+    for slot in candidates(start) {
+        let taken = sqlx::query("SELECT 1 FROM nodes WHERE address = ? AND deleted_at IS NULL")
+            .bind(slot.0)
+            .fetch_optional(&mut *change)
+            .await?;
+        if taken.is_none() {
+            return Ok(slot);
+        }
+    }
+    Err(Refusal::NoAddress.into())
+}
+
+async fn insert(
+    change: &mut SqliteConnection,
+    request: &Registration,
+    key: &AuthKeyRow,
+    slot: Slot,
+    now: Timestamp,
+) -> Result<NodeId, StoreError> {
+    let (user, tags) = owner_columns(&key.owner)?;
+    let result = sqlx::query(
+        "INSERT INTO nodes \
+         (name, node_key, wireguard_key, address, user, tags, ephemeral, created_at) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(request.name.as_str())
+    .bind(request.node_key.to_string())
+    .bind(request.wireguard_key.to_string())
+    .bind(slot.0)
+    .bind(user)
+    .bind(tags)
+    .bind(key.ephemeral)
+    .bind(to_sql(now.0))
+    .execute(change)
+    .await?;
+    Ok(NodeId(from_sql(result.last_insert_rowid())))
+}

@@ -1,0 +1,197 @@
+//! HTTPS requests and event streams, each on a connection of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use meshd_contract::node_api::Problem;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{
+    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+};
+
+use super::PATIENCE;
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+    /// The server's certificate, DER.
+    pub(crate) certificate: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+        serde_json::from_slice(&self.body).expect("JSON of this kind")
+    }
+
+    /// The problem's kind without its prefix, and its sentence.
+    pub(crate) fn problem(&self) -> (String, String) {
+        let problem: Problem = self.json();
+        assert_eq!(problem.status, self.status);
+        let kind = problem.kind.strip_prefix("urn:meshd:problem:");
+        (kind.expect("a URN").to_owned(), problem.detail)
+    }
+}
+
+pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
+    let (response, certificate) = timeout(PATIENCE, exchange(address, request))
+        .await
+        .expect("an answer in time");
+    let status = response.status().as_u16();
+    let body = timeout(PATIENCE, response.into_body().collect()).await;
+    Answer {
+        status,
+        body: body.expect("a body in time").expect("a body").to_bytes(),
+        certificate,
+    }
+}
+
+/// A stream of server-sent events.
+pub(crate) struct Events {
+    body: Incoming,
+    unread: String,
+}
+
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    pub(crate) data: String,
+}
+
+pub(crate) async fn open(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Events, Answer> {
+    let (response, certificate) = timeout(PATIENCE, exchange(address, request))
+        .await
+        .expect("an answer in time");
+    let status = response.status().as_u16();
+    let body = response.into_body();
+    if status == 200 {
+        let unread = String::new();
+        return Ok(Events { body, unread });
+    }
+    Err(Answer {
+        status,
+        body: body.collect().await.expect("a body").to_bytes(),
+        certificate,
+    })
+}
+
+impl Events {
+    /// The next event; none at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some((event, rest)) = self.unread.split_once("\n\n") {
+                let event = parse(event);
+                self.unread = rest.to_owned();
+                if let Some(event) = event {
+                    return Some(event);
+                }
+                continue;
+            }
+            let frame = timeout(PATIENCE, self.body.frame()).await;
+            let frame = frame.expect("an event in time")?;
+            let data = frame.ok()?.into_data().expect("data");
+            self.unread += std::str::from_utf8(&data).expect("UTF-8");
+        }
+    }
+}
+
+fn parse(text: &str) -> Option<Event> {
+    let mut event = Event::default();
+    let mut data = Vec::new();
+    for line in text.lines() {
+        let (field, value) = line.split_once(": ").unwrap_or((line, ""));
+        match field {
+            "event" => event.kind = value.to_owned(),
+            "id" => event.id = value.to_owned(),
+            "data" => data.push(value),
+            _ => {}
+        }
+    }
+    event.data = data.join("\n");
+    (!data.is_empty()).then_some(event)
+}
+
+async fn exchange(
+    address: SocketAddr,
+    request: Request<Full<Bytes>>,
+) -> (Response<Incoming>, Vec<u8>) {
+    let stream = TcpStream::connect(address).await.expect("connects");
+    let name = ServerName::from(address.ip());
+    let stream = connector().connect(name, stream).await.expect("TLS");
+    let certificate = stream.get_ref().1.peer_certificates().expect("a chain")[0].to_vec();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .expect("HTTP");
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.expect("an answer");
+    (response, certificate)
+}
+
+fn connector() -> TlsConnector {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyName(provider)))
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// Believes every certificate, as a node does that compares its hash afterwards.
+#[derive(Debug)]
+struct AnyName(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.3 only".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,172 @@
+//! A running control for one test, and nodes that talk to it over HTTPS.
+
+mod client;
+mod node;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+pub(crate) use client::{Answer, Events, send};
+use meshd_contract::key::PublicKey;
+pub(crate) use node::{Node, now};
+
+/// No event of a test takes longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server process with a directory of its own; killed when dropped.
+pub(crate) struct Control {
+    directory: tempfile::TempDir,
+    arguments: Vec<String>,
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Control {
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let (child, address) = spawn(&directory, &arguments);
+        Self {
+            directory,
+            arguments,
+            child,
+            address,
+        }
+    }
+
+    /// Kills the process without warning and starts another one on the same directory.
+    pub(crate) fn restart_after_kill(&mut self) {
+        self.kill();
+        (self.child, self.address) = spawn(&self.directory, &self.arguments);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("kills");
+        self.child.wait().expect("waits");
+    }
+
+    /// Asks the process to end; its exit code.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signals");
+        self.child.wait().expect("waits").code()
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("admin.sock")
+    }
+
+    /// Runs a command that must succeed; its standard output.
+    pub(crate) fn admin(&self, arguments: &[&str]) -> String {
+        let output = self.try_admin(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// Runs a command that must fail; its standard error.
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.try_admin(arguments);
+        assert!(!output.status.success(), "{arguments:?} succeeded");
+        assert!(output.stdout.is_empty(), "{arguments:?} printed a result");
+        String::from_utf8(output.stderr).expect("UTF-8")
+    }
+
+    fn try_admin(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_meshd-control"))
+            .arg("--socket")
+            .arg(self.socket())
+            .args(arguments)
+            .output()
+            .expect("runs")
+    }
+
+    pub(crate) fn set_policy(&self, text: &str) {
+        let file = self.policy_file(text);
+        self.admin(&["policy", "set", &file]);
+    }
+
+    pub(crate) fn policy_file(&self, text: &str) -> String {
+        let path = self.directory.path().join("policy.hujson");
+        fs::write(&path, text).expect("writes");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    /// Control's key as its command prints it.
+    pub(crate) fn key(&self) -> PublicKey {
+        let printed = self.admin(&["key"]);
+        let first = printed.lines().next().expect("a line");
+        first.parse().expect("a key")
+    }
+
+    /// A one-time key for a host of `user`, who is created if need be.
+    pub(crate) fn auth_key(&self, user: &str) -> String {
+        let _ = self.try_admin(&["users", "create", user]);
+        let secret = self.admin(&["authkeys", "create", "--user", user]);
+        secret.trim().to_owned()
+    }
+
+    /// A node that has joined with a key of its own.
+    pub(crate) async fn join(&self, name: &str, user: &str) -> Node {
+        let mut node = Node::new(self.address);
+        let answer = node.register(&self.auth_key(user), name).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        node
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(directory: &tempfile::TempDir, arguments: &[String]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshd-control"));
+    command
+        .arg("serve")
+        .args(["--listen", "127.0.0.1:0"])
+        .arg("--state")
+        .arg(directory.path().join("state"))
+        .arg("--socket")
+        .arg(directory.path().join("admin.sock"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn spawn(directory: &tempfile::TempDir, arguments: &[String]) -> (Child, SocketAddr) {
+    let mut child = command(directory, arguments).spawn().expect("starts");
+    let log = BufReader::new(child.stderr.take().expect("a pipe"));
+    let (ready, wait) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok) {
+            if let Some(address) = listening(&line) {
+                let _ = ready.send(address);
+            }
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    });
+    let address = wait.recv_timeout(PATIENCE).expect("control gets ready");
+    (child, address)
+}
+
+fn listening(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("ready listen=")?;
+    rest.split(' ').next()?.parse().ok()
+}

@@ -1,0 +1,130 @@
+//! A host that wants to be, or is, a node.
+
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
+use meshd_contract::document::{Document, Version};
+use meshd_contract::identity::NodeId;
+use meshd_contract::key::{PrivateKey, PublicKey, WireGuardKey};
+use meshd_contract::node_api::{
+    NODE_HEADER, RegisterRequest, RegisterResponse, Report, SIGNATURE_HEADER, TIME_HEADER,
+    request_text,
+};
+use meshd_contract::signed::{Expected, open};
+use meshd_contract::time::Timestamp;
+
+use super::client::{self, Answer, Event, Events};
+
+/// A host with its keys.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
+    pub(crate) key: PrivateKey,
+    pub(crate) wireguard_key: WireGuardKey,
+    pub(crate) id: Option<NodeId>,
+    /// How far its clock is ahead, in seconds.
+    pub(crate) clock_ahead: i64,
+    last_time: u64,
+}
+
+impl Node {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            key: PrivateKey::from_seed(&random()),
+            wireguard_key: WireGuardKey(random()),
+            id: None,
+            clock_ahead: 0,
+            last_time: 0,
+        }
+    }
+
+    pub(crate) fn id(&self) -> NodeId {
+        self.id.expect("is registered")
+    }
+
+    pub(crate) async fn register(&mut self, auth_key: &str, name: &str) -> Answer {
+        let body = serde_json::to_vec(&RegisterRequest {
+            auth_key: auth_key.to_owned(),
+            node_key: self.key.public(),
+            wireguard_key: self.wireguard_key,
+            name: name.parse().expect("a name"),
+        });
+        let answer = self.send("POST", "/v1/register", body.expect("JSON")).await;
+        if answer.status == 200 {
+            self.id = Some(answer.json::<RegisterResponse>().node);
+        }
+        answer
+    }
+
+    pub(crate) async fn report(&mut self, report: &Report) -> Answer {
+        let body = serde_json::to_vec(report).expect("JSON");
+        self.send("POST", "/v1/report", body).await
+    }
+
+    pub(crate) async fn send(&mut self, method: &str, path: &str, body: Vec<u8>) -> Answer {
+        let request = self.request(method, path, body);
+        client::send(self.address, request).await
+    }
+
+    /// Opens the stream, resuming after `last`.
+    pub(crate) async fn documents(&mut self, last: Option<&str>) -> Result<Events, Answer> {
+        let mut request = self.request("GET", "/v1/documents", Vec::new());
+        if let Some(last) = last {
+            let last = last.parse().expect("a header");
+            request.headers_mut().insert("last-event-id", last);
+        }
+        client::open(self.address, request).await
+    }
+
+    /// The stream from the beginning, which must open.
+    pub(crate) async fn follow(&mut self) -> Events {
+        let opened = self.documents(None).await;
+        opened.unwrap_or_else(|answer| panic!("{}", answer.text()))
+    }
+
+    /// A signed request; no two have the same time.
+    pub(crate) fn request(&mut self, method: &str, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
+        let clock = now().saturating_add_signed(self.clock_ahead);
+        self.last_time = clock.max(self.last_time + 1);
+        let time = Timestamp(self.last_time);
+        let text = request_text(method, path, self.id, time, &body);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "control")
+            .header(TIME_HEADER, time.to_string())
+            .header(SIGNATURE_HEADER, STANDARD.encode(self.key.sign(&text)));
+        if let Some(node) = self.id {
+            request = request.header(NODE_HEADER, node.to_string());
+        }
+        request.body(Full::from(body)).expect("a request")
+    }
+
+    /// Opens an event's document as this node does.
+    pub(crate) fn open<D: Document>(&self, event: &Event, control: &PublicKey) -> D {
+        assert_eq!(event.kind, D::KIND);
+        let expected = Expected {
+            node: self.id(),
+            now: Timestamp(now()),
+            at_least: Version(1),
+        };
+        open(event.data.as_bytes(), control, &expected).expect("a document that counts")
+    }
+}
+
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("after 1970").as_secs()
+}
+
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("random bytes");
+    bytes
+}

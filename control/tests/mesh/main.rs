@@ -1,0 +1,4 @@
+//! Control as nodes and admins see it: the built program, over HTTPS and its socket.
+
+mod harness;
+mod joining;
