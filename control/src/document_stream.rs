@@ -157,7 +157,10 @@ mod tests {
     #[test]
     fn the_last_event_id_is_two_versions() {
         let versions = parse("3.14").expect("two versions");
-        assert_eq!((versions.peers, versions.network), (Version(3), Version(14)));
+        assert_eq!(
+            (versions.peers, versions.network),
+            (Version(3), Version(14))
+        );
         for text in ["", "3", "3.", "a.b", "1.2.3", "-1.2", "9007199254740993.1"] {
             assert!(parse(text).is_none(), "{text}");
         }

@@ -19,7 +19,9 @@ impl FromStr for Seconds {
     type Err = SecondsError;
 
     fn from_str(text: &str) -> Result<Self, SecondsError> {
-        parse(text).map(Self).ok_or_else(|| SecondsError(text.to_owned()))
+        parse(text)
+            .map(Self)
+            .ok_or_else(|| SecondsError(text.to_owned()))
     }
 }
 
@@ -52,7 +54,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_durations() {
-        for text in ["", "h", "0s", "-1h", "+1h", "1", "1w", "1.5h", "1 h", "99999d", "1ä"] {
+        for text in [
+            "", "h", "0s", "-1h", "+1h", "1", "1w", "1.5h", "1 h", "99999d", "1ä",
+        ] {
             assert!(text.parse::<Seconds>().is_err(), "{text}");
         }
     }

@@ -48,10 +48,18 @@ impl Engine {
     /// What stands against this policy in this mesh: domains that it does not have, and tests of
     /// the policy that fail.
     pub(crate) fn objections(&self, topology: &Topology) -> Vec<String> {
-        match self.0.check_domains(&topology.domains) {
+        let mut objections = match self.0.check_domains(&topology.domains) {
             Err(errors) => sentences(errors.problems()),
             Ok(()) => Vec::new(),
-        }
+        };
+        let report = self.0.run_tests(topology);
+        objections.extend(
+            report
+                .failures
+                .iter()
+                .map(|failure| format!("test failed: {failure}")),
+        );
+        objections
     }
 
     /// What the policy says about each of `nodes`.

@@ -65,7 +65,14 @@ mod tests {
         let comment = format!("{KEY} root@web1");
         let two_lines = format!("{KEY}\n* {KEY}");
         let other_type = KEY.replace("ssh-ed25519", "ssh-rsa");
-        for text in ["", "ssh-ed25519", "ssh-ed25519 AAAA", &comment, &two_lines, &other_type] {
+        for text in [
+            "",
+            "ssh-ed25519",
+            "ssh-ed25519 AAAA",
+            &comment,
+            &two_lines,
+            &other_type,
+        ] {
             assert!(check(&[text.to_owned()]).is_err(), "{text}");
         }
         assert!(check(&vec![KEY.to_owned(); MAX_KEYS + 1]).is_err());

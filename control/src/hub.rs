@@ -21,7 +21,6 @@ pub(crate) struct Versions {
     pub(crate) network: Version,
 }
 
-
 impl Versions {
     /// Of a node that has no document: the first version is 1.
     pub(crate) const NONE: Self = Self {
@@ -89,7 +88,9 @@ impl Hub {
             let mut listeners = self.listeners();
             listeners.next += 1;
             let number = listeners.next;
-            listeners.by_node.insert(node, Listener { number, seen, news });
+            listeners
+                .by_node
+                .insert(node, Listener { number, seen, news });
             number
         };
         self.request();
@@ -105,7 +106,8 @@ impl Hub {
     pub(crate) fn listening(&self) -> Vec<(NodeId, Versions)> {
         let listeners = self.listeners();
         let each = listeners.by_node.iter();
-        each.map(|(node, listener)| (*node, listener.seen)).collect()
+        each.map(|(node, listener)| (*node, listener.seen))
+            .collect()
     }
 
     /// Whether `node` has a stream.

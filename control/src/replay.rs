@@ -102,7 +102,10 @@ mod tests {
         let early = Timestamp(made.0 - MAX_CLOCK_SKEW);
         let last = made.plus(MAX_CLOCK_SKEW);
         assert_eq!(replays.note(&key(1), signature(1), made, early), Seen::New);
-        assert_eq!(replays.note(&key(1), signature(1), made, last), Seen::Before);
+        assert_eq!(
+            replays.note(&key(1), signature(1), made, last),
+            Seen::Before
+        );
         replays.forget(last.plus(1));
         assert!(replays.by_end.is_empty() && replays.by_key.is_empty());
     }

@@ -128,7 +128,9 @@ async fn open_store(state: &StateDir) -> anyhow::Result<Store> {
         .await
         .with_context(|| format!("cannot open {}", path.display()))?;
     if store.policy().await?.is_none() {
-        store.save_policy(Engine::default_text(), None, now()).await?;
+        store
+            .save_policy(Engine::default_text(), None, now())
+            .await?;
     }
     Ok(store)
 }

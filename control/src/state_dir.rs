@@ -171,7 +171,10 @@ mod tests {
         let (_base, path) = directory();
         let state = StateDir::open(&path).expect("opens");
         let key = state.control_key().expect("makes a key");
-        assert_eq!(state.control_key().expect("reads it").public(), key.public());
+        assert_eq!(
+            state.control_key().expect("reads it").public(),
+            key.public()
+        );
         let mode = |path: &Path| fs::metadata(path).expect("is there").mode() & 0o777;
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("control.key")), 0o600);

@@ -65,12 +65,11 @@ impl Tls {
             .first()
             .ok_or_else(|| TlsError::NoCertificate(certificate.to_owned()))?;
         let certificate_hash = hex(&Sha256::digest(first));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(
-            aws_lc_rs::default_provider(),
-        ))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(&[&rustls::version::TLS13])?
+                .with_no_client_auth()
+                .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
@@ -102,7 +101,10 @@ fn names() -> Vec<String> {
     let host = nix::unistd::gethostname().ok();
     let host = host.and_then(|name| name.into_string().ok());
     let is_dns = |name: &String| {
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
     };
     let mut names = vec!["localhost".to_owned()];
     names.extend(host.filter(is_dns));

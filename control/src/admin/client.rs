@@ -54,8 +54,6 @@ pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Answer, ClientErro
     stream.write_all(&serde_json::to_vec(request)?)?;
     stream.shutdown(Shutdown::Write)?;
     let mut answer = Vec::new();
-    stream
-        .take(MAX_MESSAGE_BYTES)
-        .read_to_end(&mut answer)?;
+    stream.take(MAX_MESSAGE_BYTES).read_to_end(&mut answer)?;
     Ok(serde_json::from_slice(&answer)?)
 }

@@ -74,7 +74,9 @@ impl Admin {
         };
         self.store.create_user(&user).await?;
         tracing::info!(user = user.login, "a user was created");
-        Ok(self.published(format!("created user {}", user.login), Vec::new()).await)
+        Ok(self
+            .published(format!("created user {}", user.login), Vec::new())
+            .await)
     }
 
     async fn delete_user(&self, login: &str) -> Result<Answer, StoreError> {
@@ -248,10 +250,24 @@ mod tests {
 
     #[test]
     fn a_login_is_an_address() {
-        for login in ["alice@example.com", "a.b+c@corp.example", "jörg@example.com"] {
+        for login in [
+            "alice@example.com",
+            "a.b+c@corp.example",
+            "jörg@example.com",
+        ] {
             assert!(is_login(login), "{login}");
         }
-        for login in ["", "alice", "@x", "a@", "a@b@c", "a b@c", "a\n@c", "group:a@c", "*@c"] {
+        for login in [
+            "",
+            "alice",
+            "@x",
+            "a@",
+            "a@b@c",
+            "a b@c",
+            "a\n@c",
+            "group:a@c",
+            "*@c",
+        ] {
             assert!(!is_login(login), "{login:?}");
         }
     }

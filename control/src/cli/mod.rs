@@ -19,7 +19,12 @@ pub(crate) use perform::perform;
 #[command(name = "meshd-control", version, max_term_width = 100)]
 pub(crate) struct Cli {
     /// The socket on which the running server takes commands.
-    #[arg(long, global = true, value_name = "PATH", default_value = "/run/meshd-control/admin.sock")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        default_value = "/run/meshd-control/admin.sock"
+    )]
     pub(crate) socket: PathBuf,
     /// What to do.
     #[command(subcommand)]
@@ -56,7 +61,11 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:8443")]
     pub(crate) listen: SocketAddr,
     /// The directory of control's key and database.
-    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/meshd-control")]
+    #[arg(
+        long,
+        value_name = "DIRECTORY",
+        default_value = "/var/lib/meshd-control"
+    )]
     pub(crate) state: PathBuf,
     /// The domain under which node names are resolved.
     #[arg(long, value_name = "DOMAIN", default_value = "mesh.internal", value_parser = domain)]
@@ -122,7 +131,12 @@ pub(crate) enum AuthkeysCommand {
 #[derive(Debug, Args)]
 pub(crate) struct CreateAuthkey {
     /// The joining host belongs to this user.
-    #[arg(long, value_name = "LOGIN", conflicts_with = "tag", required_unless_present = "tag")]
+    #[arg(
+        long,
+        value_name = "LOGIN",
+        conflicts_with = "tag",
+        required_unless_present = "tag"
+    )]
     pub(crate) user: Option<String>,
     /// The joining host carries this tag and belongs to nobody; may be repeated.
     #[arg(long, value_name = "TAG")]
@@ -184,7 +198,9 @@ fn domain(text: &str) -> Result<String, String> {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
     if text.len() <= 180 && text.split('.').all(is_label) {
         Ok(text)

@@ -19,7 +19,10 @@ pub(super) fn line(text: &str) -> anyhow::Result<()> {
 /// Prints a text as it is.
 pub(super) fn verbatim(text: &str) -> anyhow::Result<()> {
     let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+    match output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+    {
         // Whoever reads has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write the output"),
@@ -146,7 +149,9 @@ impl<const N: usize> Table<N> {
         let mut text = String::new();
         for row in &self.rows {
             let cells = row.iter().zip(&widths);
-            let cells: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+            let cells: Vec<String> = cells
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
             text.push_str(cells.join("  ").trim_end());
             text.push('\n');
         }
@@ -167,7 +172,13 @@ mod tests {
 
     #[test]
     fn a_span_has_one_unit() {
-        let spans = [(0, "0s"), (59, "59s"), (60, "1m"), (7_199, "1h"), (90_000, "1d")];
+        let spans = [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (7_199, "1h"),
+            (90_000, "1d"),
+        ];
         for (seconds, text) in spans {
             assert_eq!(span(seconds), text);
         }

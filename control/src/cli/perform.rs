@@ -126,7 +126,10 @@ fn show(answer: Answer, json: bool, file: &str) -> anyhow::Result<()> {
         Answer::Policy(text) => output::verbatim(&text),
         Answer::Key(key) => output::line(&format!("{}\n{}", key.key, key.fingerprint)),
         Answer::PolicyRefused(problems) => {
-            let lines: Vec<String> = problems.iter().map(|line| format!("{file}: {line}")).collect();
+            let lines: Vec<String> = problems
+                .iter()
+                .map(|line| format!("{file}: {line}"))
+                .collect();
             Err(anyhow!("this policy is refused:\n{}", lines.join("\n")))
         }
         Answer::Failed(sentence) => Err(anyhow!(sentence)),

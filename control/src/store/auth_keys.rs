@@ -155,9 +155,7 @@ pub(super) fn owner_of(row: &SqliteRow) -> Result<Owner, StoreError> {
 }
 
 /// The columns `user` and `tags` for an owner.
-pub(super) fn owner_columns(
-    owner: &Owner,
-) -> Result<(Option<String>, Option<String>), StoreError> {
+pub(super) fn owner_columns(owner: &Owner) -> Result<(Option<String>, Option<String>), StoreError> {
     Ok(match owner {
         Owner::User(login) => (Some(login.clone()), None),
         Owner::Tags(tags) => (None, Some(to_json(tags)?)),

@@ -115,11 +115,12 @@ impl Store {
     /// Gives a node another name.
     pub(crate) async fn rename_node(&self, id: NodeId, name: &NodeName) -> Result<(), StoreError> {
         let mut change = self.write().await?;
-        let taken = sqlx::query("SELECT 1 FROM nodes WHERE name = ? AND id <> ? AND deleted_at IS NULL")
-            .bind(name.as_str())
-            .bind(to_sql(id.0))
-            .fetch_optional(&mut *change)
-            .await?;
+        let taken =
+            sqlx::query("SELECT 1 FROM nodes WHERE name = ? AND id <> ? AND deleted_at IS NULL")
+                .bind(name.as_str())
+                .bind(to_sql(id.0))
+                .fetch_optional(&mut *change)
+                .await?;
         if taken.is_some() {
             return Err(Refusal::RenameTaken(name.to_string()).into());
         }

@@ -1,7 +1,5 @@
 //! How hosts become nodes, and what stands in their way.
 
-
-
 use crate::harness::{Control, Node};
 use meshd_contract::key::WireGuardKey;
 use meshd_contract::node_api::{Identity, RegisterResponse};

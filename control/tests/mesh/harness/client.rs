@@ -17,9 +17,7 @@ use tokio_rustls::rustls::client::danger::{
 };
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
 use super::PATIENCE;
 
@@ -76,7 +74,10 @@ pub(crate) struct Event {
     pub(crate) data: String,
 }
 
-pub(crate) async fn open(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Events, Answer> {
+pub(crate) async fn open(
+    address: SocketAddr,
+    request: Request<Full<Bytes>>,
+) -> Result<Events, Answer> {
     let (response, certificate) = timeout(PATIENCE, exchange(address, request))
         .await
         .expect("an answer in time");
@@ -137,9 +138,7 @@ async fn exchange(
     let name = ServerName::from(address.ip());
     let stream = connector().connect(name, stream).await.expect("TLS");
     let certificate = stream.get_ref().1.peer_certificates().expect("a chain")[0].to_vec();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .expect("HTTP");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
     tokio::spawn(connection);
     let response = sender.send_request(request).await.expect("an answer");
     (response, certificate)

@@ -89,7 +89,12 @@ impl Node {
     }
 
     /// A signed request; no two have the same time.
-    pub(crate) fn request(&mut self, method: &str, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Request<Full<Bytes>> {
         let clock = now().saturating_add_signed(self.clock_ahead);
         self.last_time = clock.max(self.last_time + 1);
         let time = Timestamp(self.last_time);
