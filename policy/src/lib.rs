@@ -8,7 +8,11 @@
 
 mod assertions;
 mod compile;
+mod diff;
 mod duration;
+mod endpoint;
+mod explain;
+mod format;
 mod hujson;
 mod mesh;
 mod model;
@@ -25,6 +29,15 @@ mod topology;
 
 pub use assertions::{TestFailure, TestReport};
 pub use compile::{Compiled, NodeView};
+pub use diff::{
+    ChangeKind, DiffError, Difference, Endpoint, LoginClass, NetworkChange, SshAccess, SshChange,
+    Traffic, diff,
+};
+pub use endpoint::{EndpointError, NodeLabel};
+pub use explain::{
+    ExplainError, Explanation, Near, NetworkGate, Question, RuleLabel, SshGate, SshOutcome, explain,
+};
+pub use format::format;
 pub use hujson::{MAX_DEPTH, MAX_POLICY_BYTES};
 pub use policy::{Actor, Policy};
 pub use problem::{Errors, MAX_PROBLEMS, Position, Problem};

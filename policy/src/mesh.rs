@@ -162,7 +162,7 @@ impl Mesh {
         }
     }
 
-    fn slots_in(&self, range: &AddressRange) -> Vec<u32> {
+    pub(crate) fn slots_in(&self, range: &AddressRange) -> Vec<u32> {
         match (range.first(), range.last()) {
             (IpAddr::V4(first), IpAddr::V4(last)) => {
                 let entries = self.by_v4.range((first, 0)..=(last, u32::MAX));

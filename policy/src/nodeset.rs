@@ -16,10 +16,6 @@ impl NodeSet {
         word >> (slot % 64) & 1 == 1
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

@@ -4,6 +4,8 @@ mod change;
 mod network;
 mod ssh;
 
+pub(crate) use ssh::SshFit;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use meshd_contract::identity::NodeId;
 use meshd_contract::login::Login;
-use meshd_contract::ssh_rule::{Action, Logins, Rights, SshRule};
+use meshd_contract::ssh_rule::{Account, Action, Logins, Rights, SshRule};
 
 use super::{Compiled, Interner};
 use crate::mesh::{Mesh, domain_of};
 use crate::model::{LoginWords, Origin, SshSection};
 use crate::nodeset::NodeSet;
 use crate::selector::Selector;
+use crate::topology::Node;
 
 /// One rule of `ssh`.
 #[derive(Debug, Clone)]
@@ -220,5 +221,56 @@ impl Compiled {
     pub(super) fn ssh_destinations(&self, place: usize) -> NodeSet {
         let sets = self.ssh[place].destinations.iter();
         NodeSet::union(sets.map(|place| &self.destinations[*place].nodes))
+    }
+}
+
+/// How far an SSH rule is from deciding a login; every field true means that it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SshFit {
+    pub(crate) origin: Origin,
+    pub(crate) action: Action,
+    pub(crate) source: bool,
+    pub(crate) destination: bool,
+    pub(crate) login: bool,
+}
+
+impl SshFit {
+    pub(crate) fn lacks(&self) -> usize {
+        [self.source, self.destination, self.login]
+            .iter()
+            .filter(|fits| !**fits)
+            .count()
+    }
+}
+
+impl Compiled {
+    /// Every SSH rule, in the order in which they decide.
+    pub(crate) fn ssh_fits<'a>(
+        &'a self,
+        source: &'a Node,
+        destination: &'a Node,
+        account: &'a Account,
+    ) -> impl Iterator<Item = SshFit> + 'a {
+        let of = |node: &Node| self.mesh.slot(node.id);
+        let (from, to) = (of(source), of(destination));
+        self.ssh.iter().map(move |rule| {
+            let named = from.is_some_and(|slot| self.sources[rule.source].members.contains(slot));
+            let own = destination
+                .user()
+                .is_some_and(|user| rule.own.include(user));
+            let tagged = destination.user().is_none()
+                && to.is_some_and(|slot| self.is_destination(rule, slot));
+            let logins = match source.user() {
+                Some(user) => rule.users.of_user(user, &self.mesh),
+                None => rule.users.common(),
+            };
+            SshFit {
+                origin: rule.origin,
+                action: rule.action,
+                source: named && (!own || source.user() == destination.user()),
+                destination: own || tagged,
+                login: logins.include(account),
+            }
+        })
     }
 }

@@ -4,6 +4,8 @@
 mod lex;
 mod parse;
 
+pub(crate) use lex::{Lexer, Token, TokenKind};
+
 pub(crate) use parse::parse;
 
 /// The longest policy that is read, in bytes.
