@@ -22,6 +22,15 @@ pub(crate) struct Terms<'a> {
     pub(crate) lifetime: u64,
 }
 
+/// Why a document might be issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// Something may have changed; only what differs gets a new version.
+    Change,
+    /// The node was deleted; it gets a new version in any case, so that it hears of it.
+    Deletion,
+}
+
 /// A document of one of the two kinds, whose header can be set.
 pub(crate) trait Draft: Document {
     /// Which kind.
@@ -45,7 +54,7 @@ impl Draft for NetworkDocument {
 }
 
 /// Signs `draft` as a new version if it differs from the newest one, if that one is due for
-/// renewal, or if the node has seen a later version than control remembers.
+/// renewal, if the node has seen a later version than control remembers, or if it is the last.
 ///
 /// The last happens when control's database was restored from a backup: the node would refuse
 /// every version up to the one that it has `seen`.
@@ -56,10 +65,12 @@ pub(crate) fn issue<D: Draft>(
     mut draft: D,
     newest: Option<&Issued>,
     seen: Version,
+    occasion: Occasion,
     terms: &Terms<'_>,
 ) -> Result<Option<Sealed>, serde_json::Error> {
     let content_hash = Sha256::digest(serde_json::to_vec(&draft)?).into();
-    if let Some(newest) = newest
+    if occasion == Occasion::Change
+        && let Some(newest) = newest
         && newest.content_hash == content_hash
         && newest.version >= seen
         && terms.now < renewal(newest)
@@ -116,13 +127,23 @@ mod tests {
     }
 
     fn issue_at(name: &str, newest: Option<&Issued>, seen: u64, now: u64) -> Option<Sealed> {
+        issue_on(Occasion::Change, name, newest, seen, now)
+    }
+
+    fn issue_on(
+        occasion: Occasion,
+        name: &str,
+        newest: Option<&Issued>,
+        seen: u64,
+        now: u64,
+    ) -> Option<Sealed> {
         let key = PrivateKey::from_seed(&[1; 32]);
         let terms = Terms {
             key: &key,
             now: Timestamp(now),
             lifetime: 100,
         };
-        issue(draft(name), newest, Version(seen), &terms).expect("is JSON")
+        issue(draft(name), newest, Version(seen), occasion, &terms).expect("is JSON")
     }
 
     fn first() -> Issued {
@@ -146,6 +167,12 @@ mod tests {
     #[test]
     fn the_same_content_gets_no_new_version() {
         assert!(issue_at("a", Some(&first()), 1, 1_049).is_none());
+    }
+
+    #[test]
+    fn the_last_document_is_a_new_version_even_of_the_same_content() {
+        let last = issue_on(Occasion::Deletion, "a", Some(&first()), 1, 1_001);
+        assert_eq!(last.map(|last| last.issued.version), Some(Version(2)));
     }
 
     #[test]

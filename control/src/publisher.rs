@@ -19,7 +19,7 @@ use crate::clock::now;
 use crate::compose::{Nodes, View, network_document, peer_document};
 use crate::engine::{Engine, PolicyError, topology};
 use crate::hub::{Hub, News, Versions};
-use crate::issue::{Draft, Terms, issue, renewal};
+use crate::issue::{Draft, Occasion, Terms, issue, renewal};
 use crate::store::{Issued, Kind, NodeRow, Sealed, Store, StoreError};
 
 /// After a failed round.
@@ -189,27 +189,30 @@ fn compose(
         lifetime: settings.lifetime,
     };
     let mut batch = Batch {
+        mesh,
         issued,
         terms,
+        domain: &settings.domain,
         sealed: Vec::new(),
     };
-    let nothing = View::default();
     for (id, seen) in &mesh.listening {
         if let (Some(node), Some(view)) = (mesh.nodes.get(id), mesh.views.get(id)) {
-            batch.add(node, view, &mesh.nodes, *seen, &settings.domain)?;
+            batch.add(node, view, *seen, Occasion::Change)?;
         }
     }
     for node in &mesh.deleted {
         let seen = mesh.listening.iter().find(|(id, _)| *id == node.id);
         let seen = seen.map_or(Versions::NONE, |(_, seen)| *seen);
-        batch.add(node, &nothing, &mesh.nodes, seen, &settings.domain)?;
+        batch.add(node, &View::default(), seen, Occasion::Deletion)?;
     }
     Ok(batch.sealed)
 }
 
 struct Batch<'a> {
+    mesh: &'a Mesh,
     issued: &'a HashMap<(NodeId, Kind), Issued>,
     terms: Terms<'a>,
+    domain: &'a str,
     sealed: Vec<Sealed>,
 }
 
@@ -218,17 +221,23 @@ impl Batch<'_> {
         &mut self,
         node: &NodeRow,
         view: &View,
-        nodes: &Nodes,
         seen: Versions,
-        domain: &str,
+        occasion: Occasion,
     ) -> Result<(), serde_json::Error> {
-        self.issue(peer_document(node, view, nodes), seen.peers)?;
-        self.issue(network_document(node, view, nodes, domain), seen.network)
+        let peers = peer_document(node, view, &self.mesh.nodes);
+        self.issue(peers, seen.peers, occasion)?;
+        let network = network_document(node, view, &self.mesh.nodes, self.domain);
+        self.issue(network, seen.network, occasion)
     }
 
-    fn issue<D: Draft>(&mut self, draft: D, seen: Version) -> Result<(), serde_json::Error> {
+    fn issue<D: Draft>(
+        &mut self,
+        draft: D,
+        seen: Version,
+        occasion: Occasion,
+    ) -> Result<(), serde_json::Error> {
         let newest = self.issued.get(&(draft.header().node, D::DOCUMENT_KIND));
-        let sealed = issue(draft, newest, seen, &self.terms)?;
+        let sealed = issue(draft, newest, seen, occasion, &self.terms)?;
         self.sealed.extend(sealed);
         Ok(())
     }

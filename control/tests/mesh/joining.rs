@@ -1,6 +1,8 @@
 //! How hosts become nodes, and what stands in their way.
 
-use crate::harness::{Control, Node};
+use std::time::Duration;
+
+use crate::harness::{Control, Node, now, send};
 use meshd_contract::key::WireGuardKey;
 use meshd_contract::node_api::{Identity, RegisterResponse};
 use meshd_contract::signed::verified_body;
@@ -11,7 +13,7 @@ async fn the_signed_identity_names_the_certificate() {
     let control = Control::start();
     let request = hyper::Request::get("/v1/identity").header("host", "control");
     let request = request.body(http_body_util::Full::default());
-    let answer = crate::harness::send(control.address, request.expect("a request")).await;
+    let answer = send(control.address, request.expect("a request")).await;
     let body = verified_body(Identity::KIND, &answer.body, &control.key()).expect("is signed");
     let identity: Identity = serde_json::from_slice(body).expect("an identity");
     let hash = Sha256::digest(&answer.certificate);
@@ -72,7 +74,7 @@ async fn expired_unknown_and_deleted_keys_are_told_apart() {
     control.admin(&["users", "create", "alice@example.com"]);
     let create = ["authkeys", "create", "--user", "alice@example.com"];
     let short = control.admin(&[&create[..], &["--expires", "1s"]].concat());
-    let made_at = crate::harness::now();
+    let made_at = now();
     let mut host = Node::new(control.address);
     let (kind, _) = host.register("meshd-auth-x", "host").await.problem();
     assert_eq!(kind, "auth-key-unknown");
@@ -82,8 +84,8 @@ async fn expired_unknown_and_deleted_keys_are_told_apart() {
     let (kind, _) = host.register(&deleted, "host").await.problem();
     assert_eq!(kind, "auth-key-unknown");
 
-    while crate::harness::now() <= made_at + 1 {
-        tokio::task::yield_now().await;
+    while now() <= made_at + 1 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let (kind, _) = host.register(&short, "host").await.problem();
     assert_eq!(kind, "auth-key-expired");

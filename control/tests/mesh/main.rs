@@ -1,4 +1,9 @@
 //! Control as nodes and admins see it: the built program, over HTTPS and its socket.
 
+mod commands;
+mod crashes;
 mod harness;
 mod joining;
+mod leaving;
+mod requests;
+mod streams;

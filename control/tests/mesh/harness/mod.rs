@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 pub(crate) use client::{Answer, Events, send};
@@ -23,8 +23,12 @@ pub(crate) struct Control {
     directory: tempfile::TempDir,
     arguments: Vec<String>,
     child: Child,
+    log: Log,
     pub(crate) address: SocketAddr,
 }
+
+/// What the server said; shown when its test fails.
+type Log = Arc<Mutex<Vec<String>>>;
 
 impl Control {
     pub(crate) fn start() -> Self {
@@ -34,11 +38,13 @@ impl Control {
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let (child, address) = spawn(&directory, &arguments);
+        let log = Log::default();
+        let (child, address) = spawn(&directory, &arguments, &log);
         Self {
             directory,
             arguments,
             child,
+            log,
             address,
         }
     }
@@ -46,7 +52,7 @@ impl Control {
     /// Kills the process without warning and starts another one on the same directory.
     pub(crate) fn restart_after_kill(&mut self) {
         self.kill();
-        (self.child, self.address) = spawn(&self.directory, &self.arguments);
+        (self.child, self.address) = spawn(&self.directory, &self.arguments, &self.log);
     }
 
     pub(crate) fn kill(&mut self) {
@@ -132,6 +138,10 @@ impl Drop for Control {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = writeln!(std::io::stderr(), "{}", log.join("\n"));
+        }
     }
 }
 
@@ -150,16 +160,19 @@ fn command(directory: &tempfile::TempDir, arguments: &[String]) -> Command {
     command
 }
 
-fn spawn(directory: &tempfile::TempDir, arguments: &[String]) -> (Child, SocketAddr) {
+fn spawn(directory: &tempfile::TempDir, arguments: &[String], log: &Log) -> (Child, SocketAddr) {
     let mut child = command(directory, arguments).spawn().expect("starts");
-    let log = BufReader::new(child.stderr.take().expect("a pipe"));
+    let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let log = Arc::clone(log);
     let (ready, wait) = mpsc::channel();
     std::thread::spawn(move || {
-        for line in log.lines().map_while(Result::ok) {
+        for line in lines.map_while(Result::ok) {
             if let Some(address) = listening(&line) {
                 let _ = ready.send(address);
             }
-            let _ = writeln!(std::io::stderr(), "{line}");
+            log.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(line);
         }
     });
     let address = wait.recv_timeout(PATIENCE).expect("control gets ready");
