@@ -1,3 +1,6 @@
 //! The manager, the session process and the `mesh` command.
 
+pub mod cli;
+pub mod local_api;
+pub mod manager;
 pub mod session;

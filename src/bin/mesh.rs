@@ -1,1 +1,7 @@
-fn main() {}
+//! The `mesh` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    meshd::cli::main()
+}

@@ -1,0 +1,235 @@
+//! The `mesh` command.
+
+mod client;
+mod host;
+mod policy;
+mod ssh;
+mod status;
+mod up;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use meshd_contract::paths;
+use thiserror::Error;
+
+use self::client::Client;
+use crate::local_api::{Request, Response};
+
+/// SSH between the hosts of a mesh, with no keys to hand out.
+#[derive(Debug, Parser)]
+#[command(name = "mesh", version)]
+struct Arguments {
+    /// The manager's socket.
+    #[arg(long, global = true, default_value = paths::MANAGER_SOCKET, hide = true)]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Join a mesh, or use it again after `mesh down`.
+    Up(up::Up),
+    /// Stop using the mesh; the host stays registered.
+    Down,
+    /// Leave the mesh for good.
+    Logout,
+    /// Show this node and its peers.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print this node's addresses.
+    Ip {
+        /// Only the IPv4 address.
+        #[arg(short = '4', conflicts_with = "v6")]
+        v4: bool,
+        /// Only the IPv6 address.
+        #[arg(short = '6')]
+        v6: bool,
+    },
+    /// Say which node has a name or an address, and whose it is.
+    Whois {
+        /// A node's name or one of its addresses.
+        who: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Log in to a node with ssh, which then asks no question about its host key.
+    #[command(disable_help_flag = true)]
+    Ssh {
+        /// What ssh(1) takes: options, [user@]host, command.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Print the host keys of the mesh's nodes, for ssh_config's KnownHostsCommand.
+    KnownHosts {
+        /// Only of the node with this name or address.
+        host: Option<String>,
+    },
+    /// Look into a policy file, without control.
+    Policy {
+        #[command(subcommand)]
+        command: policy::Policy,
+    },
+    /// Print the version.
+    Version,
+}
+
+/// Why a command failed, in one sentence.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The manager does not run.
+    #[error("meshd does not answer on {path} ({reason}): systemctl enable --now meshd")]
+    NoManager {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The manager, or control, said no.
+    #[error("{0}")]
+    Refused(String),
+    /// The command needs root.
+    #[error("mesh {0} needs root: run it with sudo")]
+    NeedsRoot(&'static str),
+    /// SSH was asked for, but is off.
+    #[error("SSH is off on this host: systemctl enable --now meshd-ssh")]
+    SshOff,
+    /// A file cannot be used.
+    #[error("{path} cannot be {verb}: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// `read` or `written`.
+        verb: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// Root has pinned another control server.
+    #[error(
+        "this host trusts the control key {pinned} ({}), but {control} has {found}: if the control \
+         server was replaced on purpose, remove {} first",
+        paths::TRUST,
+        paths::TRUST
+    )]
+    OtherTrust {
+        /// Fingerprint of the pinned key.
+        pinned: String,
+        /// The address.
+        control: String,
+        /// Fingerprint of its key.
+        found: String,
+    },
+    /// Neither a name was given nor does the host have a usable one.
+    #[error("this host's name {0:?} is no node name: give one with --name")]
+    HostName(String),
+    /// A policy is not right; the text says where.
+    #[error("{0}")]
+    Policy(String),
+    /// ssh is not installed.
+    #[error("ssh cannot be started ({0}): install the package openssh-client")]
+    NoSsh(io::Error),
+    /// The output was not taken.
+    #[error("the output could not be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Runs the command that the process's arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(code) => code,
+        // Whoever reads has had enough, as `head` does.
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            // There is nobody left to tell if this fails.
+            let _ = writeln!(io::stderr(), "mesh: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
+    let socket = &arguments.socket;
+    match &arguments.command {
+        Command::Up(up) => up::run(socket, up)?,
+        Command::Down => done(socket, "down", &Request::Down)?,
+        Command::Logout => done(socket, "logout", &Request::Logout)?,
+        Command::Status { json } => status::status(&mut Client::connect(socket)?, *json)?,
+        Command::Ip { v4, v6 } => status::ip(&mut Client::connect(socket)?, *v4, *v6)?,
+        Command::Whois { who, json } => {
+            status::whois(&mut Client::connect(socket)?, who, *json)?;
+        }
+        Command::Ssh { arguments } => return ssh::run(arguments),
+        Command::KnownHosts { host } => {
+            ssh::known_hosts(&mut Client::connect(socket)?, host.as_deref())?;
+        }
+        Command::Policy { command } => return policy::run(command),
+        Command::Version => print(&format!("mesh {}\n", env!("CARGO_PKG_VERSION")))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn done(socket: &std::path::Path, verb: &'static str, request: &Request) -> Result<(), CliError> {
+    host::require_root(verb)?;
+    match Client::connect(socket)?.ask(request)? {
+        Response::Done => Ok(()),
+        other => Err(client::unexpected(&other)),
+    }
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+/// A line for the person at the terminal, beside the command's output.
+fn tell(text: &str) {
+    // Output that nobody takes is no reason to stop.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn ssh_takes_every_option_of_ssh() {
+        let parsed = Arguments::try_parse_from([
+            "mesh",
+            "ssh",
+            "-o",
+            "X=y",
+            "--",
+            "-p",
+            "22",
+            "alice@web1",
+            "ls",
+            "--help",
+        ]);
+        let Ok(Command::Ssh { arguments }) = parsed.map(|parsed| parsed.command) else {
+            panic!("is no ssh command");
+        };
+        assert_eq!(arguments[0], "-o");
+        assert_eq!(arguments.last().map(|last| last == "--help"), Some(true));
+    }
+}

@@ -1,0 +1,60 @@
+//! `mesh ssh` and `mesh known-hosts`.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use super::client::{Client, unexpected};
+use super::{CliError, print};
+use crate::local_api::{Request, Response};
+
+/// Becomes ssh, which asks this command for the host keys.
+pub(super) fn run(arguments: &[OsString]) -> Result<ExitCode, CliError> {
+    let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/mesh".into());
+    let mut ssh = Command::new("ssh");
+    ssh.args(options(program.as_os_str())).args(arguments);
+    Err(CliError::NoSsh(ssh.exec()))
+}
+
+/// Host keys come from the mesh alone: no file is read or written, and no question asked.
+///
+/// The first value of an option counts (ssh_config(5)), so that these stand before the user's.
+fn options(program: &OsStr) -> Vec<OsString> {
+    let mut known_hosts = OsString::from("KnownHostsCommand=");
+    known_hosts.push(program);
+    known_hosts.push(" known-hosts %H");
+    let fixed = [
+        "UserKnownHostsFile=none",
+        "GlobalKnownHostsFile=none",
+        "StrictHostKeyChecking=yes",
+        "UpdateHostKeys=no",
+    ];
+    let all = fixed.into_iter().map(OsString::from).chain([known_hosts]);
+    all.flat_map(|option| ["-o".into(), option]).collect()
+}
+
+pub(super) fn known_hosts(client: &mut Client, host: Option<&str>) -> Result<(), CliError> {
+    let request = Request::KnownHosts {
+        host: host.map(str::to_owned),
+    };
+    match client.ask(&request)? {
+        Response::KnownHosts { lines } => {
+            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            print(&text)
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ssh_asks_this_program() {
+        let options = options(OsStr::new("/usr/bin/mesh"));
+        let asks = OsString::from("KnownHostsCommand=/usr/bin/mesh known-hosts %H");
+        assert!(options.contains(&asks));
+        assert!(options.iter().step_by(2).all(|flag| flag == "-o"));
+    }
+}

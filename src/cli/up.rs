@@ -1,0 +1,240 @@
+//! `mesh up`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use meshd_contract::identity::NodeName;
+use meshd_contract::key::PublicKey;
+use meshd_contract::paths;
+use meshd_contract::trust::Trust;
+
+use super::client::{Client, unexpected};
+use super::{CliError, host, print, tell};
+use crate::local_api::{Join, Joined, Request, Response, Status};
+use crate::manager::atomic;
+use crate::manager::broker::is_socket;
+
+#[derive(Debug, Args)]
+pub(super) struct Up {
+    /// The control server, https://HOST[:PORT]; not needed to use the same mesh again.
+    #[arg(long)]
+    control: Option<String>,
+    /// The file with the auth key; `-` reads it from standard input.
+    #[arg(long)]
+    auth_key_file: Option<PathBuf>,
+    /// The control server's key; without it, the key that it has now is trusted from here on.
+    #[arg(long)]
+    control_key: Option<PublicKey>,
+    /// The node's name; the host's, unless given.
+    #[arg(long)]
+    name: Option<NodeName>,
+    /// Insist that this host accepts SSH from the mesh.
+    #[arg(long)]
+    ssh: bool,
+    /// Where root's trust is kept.
+    #[arg(long, default_value = paths::TRUST, hide = true)]
+    trust: PathBuf,
+}
+
+pub(super) fn run(socket: &Path, up: &Up) -> Result<(), CliError> {
+    host::require_root("up")?;
+    if up.ssh && !is_socket(Path::new(paths::BROKER_SOCKET)) {
+        return Err(CliError::SshOff);
+    }
+    let mut client = Client::connect(socket)?;
+    let pinned = read_trust(&up.trust)?;
+    let join = match &up.control {
+        Some(control) => Some(wish(&mut client, up, control, pinned.as_ref())?),
+        None => None,
+    };
+    let joined = match client.ask(&Request::Up { join })? {
+        Response::Joined(joined) => joined,
+        other => return Err(unexpected(&other)),
+    };
+    write_trust(&up.trust, pinned.as_ref(), &joined)?;
+    let status = match client.ask(&Request::Await)? {
+        Response::Status(status) => status,
+        other => return Err(unexpected(&other)),
+    };
+    print(&summary(&status))
+}
+
+fn wish(
+    client: &mut Client,
+    up: &Up,
+    control: &str,
+    pinned: Option<&Trust>,
+) -> Result<Join, CliError> {
+    let auth_key = up.auth_key_file.as_deref().map(read_auth_key).transpose()?;
+    let name = match &up.name {
+        Some(name) => name.clone(),
+        None => host::node_name()?,
+    };
+    let control_key = match (up.control_key, pinned) {
+        (Some(given), Some(pinned)) if given != pinned.control_key => {
+            return Err(other_trust(pinned, control, &given));
+        }
+        (Some(key), _) => key,
+        (None, pinned) => found_key(client, control, pinned)?,
+    };
+    Ok(Join {
+        control: control.to_owned(),
+        control_key,
+        auth_key,
+        name,
+    })
+}
+
+/// The key that control has now: the pinned one, or one that is trusted on first use.
+fn found_key(
+    client: &mut Client,
+    control: &str,
+    pinned: Option<&Trust>,
+) -> Result<PublicKey, CliError> {
+    let request = Request::Identify {
+        control: control.to_owned(),
+    };
+    let found = match client.ask(&request)? {
+        Response::Identity { control_key } => control_key,
+        other => return Err(unexpected(&other)),
+    };
+    match pinned {
+        Some(pinned) if pinned.control_key != found => Err(other_trust(pinned, control, &found)),
+        Some(_) => Ok(found),
+        None => {
+            tell(&format!(
+                "Trusting the control server at {control} with the key {} ({found}).",
+                found.fingerprint()
+            ));
+            Ok(found)
+        }
+    }
+}
+
+fn other_trust(pinned: &Trust, control: &str, found: &PublicKey) -> CliError {
+    CliError::OtherTrust {
+        pinned: pinned.control_key.fingerprint(),
+        control: control.to_owned(),
+        found: found.fingerprint(),
+    }
+}
+
+fn read_auth_key(path: &Path) -> Result<String, CliError> {
+    let text = if path == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text = text.map_err(|error| file_error(path, "read", &error))?;
+    let key = text.trim();
+    if key.is_empty() || key.lines().count() > 1 {
+        let reason = "it holds no auth key: write the line that meshd-control authkeys create \
+                      printed";
+        return Err(file_error(path, "used", &reason));
+    }
+    Ok(key.to_owned())
+}
+
+fn read_trust(path: &Path) -> Result<Option<Trust>, CliError> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| file_error(path, "read", &error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(file_error(path, "read", &error)),
+    }
+}
+
+/// Root's word on what to believe: the worker reads it at each login.
+fn write_trust(path: &Path, pinned: Option<&Trust>, joined: &Joined) -> Result<(), CliError> {
+    let trust = Trust {
+        control_key: joined.control_key,
+        node: joined.node,
+    };
+    if let Some(pinned) = pinned
+        && pinned.control_key != trust.control_key
+    {
+        let control = "the control server that this host has joined";
+        return Err(other_trust(pinned, control, &trust.control_key));
+    }
+    if pinned == Some(&trust) {
+        return Ok(());
+    }
+    let mut text = serde_json::to_string_pretty(&trust)
+        .map_err(|error| file_error(path, "written", &error))?;
+    text.push('\n');
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| file_error(directory, "made", &error))?;
+    }
+    atomic::write(path, text.as_bytes(), 0o644)
+        .map_err(|error| CliError::Refused(error.to_string()))
+}
+
+fn file_error(path: &Path, verb: &'static str, reason: &dyn std::fmt::Display) -> CliError {
+    CliError::File {
+        path: path.to_owned(),
+        verb,
+        reason: reason.to_string(),
+    }
+}
+
+fn summary(status: &Status) -> String {
+    let Some(node) = &status.node else {
+        return String::new();
+    };
+    let ssh = if status.ssh { "on" } else { "off" };
+    format!(
+        "{} is up: {} {}, {} peers, SSH {ssh}\n",
+        node.name,
+        node.addresses.v4,
+        node.addresses.v6,
+        status.peers.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use meshd_contract::identity::NodeId;
+    use meshd_contract::key::PrivateKey;
+
+    use super::*;
+
+    fn joined(seed: u8, node: u64) -> Joined {
+        Joined {
+            node: NodeId(node),
+            name: "web1".parse().expect("a name"),
+            control_key: PrivateKey::from_seed(&[seed; 32]).public(),
+        }
+    }
+
+    #[test]
+    fn trust_is_pinned_once_and_never_moved_to_another_key() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("etc/trust.json");
+        assert_eq!(read_trust(&path).expect("absent is no error"), None);
+        write_trust(&path, None, &joined(1, 1)).expect("writes");
+        let pinned = read_trust(&path).expect("reads").expect("is there");
+        assert_eq!(pinned.node, NodeId(1));
+        write_trust(&path, Some(&pinned), &joined(1, 2)).expect("a new number is no new trust");
+        let refused = write_trust(&path, Some(&pinned), &joined(2, 2));
+        assert!(matches!(refused, Err(CliError::OtherTrust { .. })));
+        let after = read_trust(&path).expect("reads").expect("is there");
+        assert_eq!(
+            (after.control_key, after.node),
+            (pinned.control_key, NodeId(2))
+        );
+    }
+
+    #[test]
+    fn an_auth_key_is_one_line() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("key");
+        std::fs::write(&path, "secret\n").expect("writes");
+        assert_eq!(read_auth_key(&path).expect("reads"), "secret");
+        std::fs::write(&path, "a\nb\n").expect("writes");
+        assert!(read_auth_key(&path).is_err());
+        let missing = read_auth_key(Path::new("/nonexistent/key")).expect_err("is refused");
+        assert!(missing.to_string().contains("/nonexistent/key"));
+    }
+}

@@ -1,0 +1,214 @@
+//! What `mesh` and the manager say to each other over [`meshd_contract::paths::MANAGER_SOCKET`].
+//!
+//! Each message is one line of JSON. A client may send several requests over one connection; each
+//! is answered by exactly one [`Response`], in order. `Up`, `Down` and `Logout` need user id 0.
+
+use std::net::SocketAddr;
+
+use meshd_contract::address::MeshAddresses;
+use meshd_contract::document::Version;
+use meshd_contract::identity::{NodeId, NodeName, Owner};
+use meshd_contract::key::{PublicKey, WireGuardKey};
+use meshd_contract::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The longest request or answer, in bytes.
+pub const MAX_LINE_BYTES: usize = 32 << 20;
+
+/// What `mesh` asks for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Which key does the control server at this address have?
+    Identify {
+        /// `https://HOST[:PORT]`.
+        control: String,
+    },
+    /// Become part of a mesh, or use it again after `Down`.
+    Up {
+        /// How to join; none where the node has joined before.
+        join: Option<Join>,
+    },
+    /// Answer when the mesh is in use: the interface is up and both documents have arrived.
+    Await,
+    /// Stop using the mesh; the node stays registered.
+    Down,
+    /// Leave the mesh for good.
+    Logout,
+    /// How is it going?
+    Status,
+    /// Who has this name or address?
+    Whois {
+        /// A node's name, with or without the mesh's domain, or one of its addresses.
+        who: String,
+    },
+    /// The lines of a known-hosts file (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+    KnownHosts {
+        /// Only for this name or address.
+        host: Option<String>,
+    },
+}
+
+/// How to join a mesh.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Join {
+    /// `https://HOST[:PORT]`.
+    pub control: String,
+    /// The only key that control may have.
+    pub control_key: PublicKey,
+    /// The secret that permits it; none to use the mesh that the node has joined before.
+    pub auth_key: Option<String>,
+    /// The wished name.
+    pub name: NodeName,
+}
+
+impl std::fmt::Debug for Join {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Join")
+            .field("control", &self.control)
+            .field("control_key", &self.control_key)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the manager answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "snake_case")]
+pub enum Response {
+    /// To [`Request::Identify`].
+    Identity {
+        /// The key that control proved to have.
+        control_key: PublicKey,
+    },
+    /// To [`Request::Up`].
+    Joined(Joined),
+    /// To [`Request::Await`] and [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Whois`].
+    Node(Box<Node>),
+    /// To [`Request::KnownHosts`].
+    KnownHosts {
+        /// Without line feeds.
+        lines: Vec<String>,
+    },
+    /// To [`Request::Down`] and [`Request::Logout`].
+    Done,
+    /// To any request; one sentence that says what to do.
+    Error {
+        /// The sentence.
+        message: String,
+    },
+}
+
+/// What root pins after a node has joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The node's number.
+    pub node: NodeId,
+    /// Its name.
+    pub name: NodeName,
+    /// The key of its control server.
+    pub control_key: PublicKey,
+}
+
+/// Whether the mesh is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The host is no node of any mesh.
+    LoggedOut,
+    /// The host is a node, but `mesh down` was said.
+    Down,
+    /// Waits for the first documents, or for what keeps the interface from coming up.
+    Starting,
+    /// In use.
+    Up,
+}
+
+/// How it is going.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The manager's version.
+    pub release: String,
+    /// Whether the mesh is in use.
+    pub state: State,
+    /// One sentence on what is wrong, if something is.
+    pub problem: Option<String>,
+    /// The control server, where the host has one.
+    pub control: Option<Control>,
+    /// This node, once its network document is there.
+    pub node: Option<Node>,
+    /// The domain of node names.
+    pub domain: Option<String>,
+    /// WireGuard, while the interface is up.
+    pub wireguard: Option<WireGuard>,
+    /// Whether this host accepts SSH from the mesh.
+    pub ssh: bool,
+    /// SSH connections that are open.
+    pub ssh_connections: usize,
+    /// The documents in use.
+    pub documents: Option<Documents>,
+    /// Every other node that this one knows.
+    pub peers: Vec<Node>,
+}
+
+/// The control server of a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Control {
+    /// Its address.
+    pub url: String,
+    /// Its key's fingerprint.
+    pub fingerprint: String,
+    /// Whether the stream of documents is open.
+    pub connected: bool,
+}
+
+/// The manager's WireGuard.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WireGuard {
+    /// `kernel` or `userspace`.
+    pub kind: String,
+    /// The network device.
+    pub device: String,
+    /// Its UDP port.
+    pub port: u16,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+    /// Its public key.
+    pub public_key: WireGuardKey,
+}
+
+/// The documents in use.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Documents {
+    /// The peer document's version.
+    pub peers: Option<Version>,
+    /// The network document's version.
+    pub network: Version,
+    /// When the network document ends.
+    pub expires_at: Timestamp,
+}
+
+/// A node as others see it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Node {
+    /// Its number.
+    pub node: NodeId,
+    /// Its name.
+    pub name: NodeName,
+    /// Whom it belongs to.
+    pub owner: Owner,
+    /// Its addresses.
+    pub addresses: MeshAddresses,
+    /// Where WireGuard reaches it now; none for this node itself and where nothing is known.
+    pub endpoint: Option<SocketAddr>,
+    /// The last handshake with it, in seconds since 1970.
+    pub last_handshake: Option<Timestamp>,
+    /// Bytes received from it.
+    pub received: u64,
+    /// Bytes sent to it.
+    pub sent: u64,
+    /// How many SSH host keys of it are known.
+    pub ssh_host_keys: usize,
+}

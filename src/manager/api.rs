@@ -1,0 +1,179 @@
+//! The socket of the `mesh` command.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::error::Error;
+use crate::local_api::{Request, Response};
+
+/// The most programs that are served at a time.
+const MAX_CLIENTS: usize = 64;
+/// The longest request, in bytes.
+const MAX_REQUEST_BYTES: u64 = 64 << 10;
+/// How long a program may be silent.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// A request that waits for its answer.
+pub struct Call {
+    /// What is asked.
+    pub request: Request,
+    /// Whether user id 0 asks.
+    pub is_root: bool,
+    /// Where the answer goes; it may be gone.
+    pub reply: oneshot::Sender<Response>,
+}
+
+/// Makes the socket, in place of one that a dead manager left.
+///
+/// # Errors
+/// [`Error::SocketTaken`] or [`Error::File`].
+pub fn bind(path: &Path) -> Result<UnixListener, Error> {
+    let fail = |source| Error::file(path, "made", source);
+    let is_left = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if is_left {
+        if StdUnixStream::connect(path).is_ok() {
+            return Err(Error::SocketTaken(path.to_owned()));
+        }
+        std::fs::remove_file(path).map_err(fail)?;
+    }
+    let listener = UnixListener::bind(path).map_err(fail)?;
+    // Anybody may ask; what needs root is checked at each request.
+    let mode = std::fs::Permissions::from_mode(0o666);
+    std::fs::set_permissions(path, mode).map_err(fail)?;
+    Ok(listener)
+}
+
+/// Removes the socket when the manager ends.
+pub fn unlink(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::debug!(%error, "the socket was not removed");
+    }
+}
+
+/// Serves the socket until it is dropped.
+pub async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
+    let clients = Arc::new(Semaphore::new(MAX_CLIENTS));
+    loop {
+        let Ok(permit) = Arc::clone(&clients).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let calls = calls.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = converse(stream, calls).await {
+                        tracing::debug!(%error, "a client of the socket was dropped");
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a client of the socket was not accepted");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
+    let is_root = stream.peer_cred()?.uid() == 0;
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    while let Some(line) = next_line(&mut read).await? {
+        let response = match serde_json::from_str(&line) {
+            Ok(request) => ask(request, is_root, &calls).await,
+            Err(error) => Response::Error {
+                message: format!("the request cannot be read by this release of meshd: {error}"),
+            },
+        };
+        send(&mut write, &response).await?;
+    }
+    Ok(())
+}
+
+async fn next_line(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<String>> {
+    let mut line = String::new();
+    let mut limited = read.take(MAX_REQUEST_BYTES);
+    let length = timeout(SILENCE, limited.read_line(&mut line)).await??;
+    if length > 0 && !line.ends_with('\n') {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok((length > 0).then_some(line))
+}
+
+async fn ask(request: Request, is_root: bool, calls: &mpsc::Sender<Call>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let call = Call {
+        request,
+        is_root,
+        reply,
+    };
+    let stops = || Response::Error {
+        message: "meshd stops: try again".to_owned(),
+    };
+    if calls.send(call).await.is_err() {
+        return stops();
+    }
+    answer.await.unwrap_or_else(|_| stops())
+}
+
+async fn send(write: &mut OwnedWriteHalf, response: &Response) -> io::Result<()> {
+    let mut line = serde_json::to_vec(response)?;
+    line.push(b'\n');
+    timeout(SILENCE, write.write_all(&line)).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local_api::State;
+
+    #[tokio::test]
+    async fn requests_are_answered_in_order_and_nonsense_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("meshd.sock");
+        let listener = bind(&path).expect("binds");
+        let (calls, mut waiting) = mpsc::channel::<Call>(4);
+        tokio::spawn(serve(listener, calls));
+        tokio::spawn(async move {
+            while let Some(call) = waiting.recv().await {
+                assert!(matches!(call.request, Request::Down));
+                let _ = call.reply.send(Response::Done);
+            }
+        });
+        let mut client = BufReader::new(UnixStream::connect(&path).await.expect("connects"));
+        client
+            .write_all(b"{\"request\":\"down\"}\nnonsense\n")
+            .await
+            .expect("writes");
+        let mut lines = client.lines();
+        let mut next = async || lines.next_line().await.expect("reads").expect("a line");
+        assert_eq!(next().await, r#"{"response":"done"}"#);
+        assert!(next().await.contains("cannot be read"));
+    }
+
+    #[tokio::test]
+    async fn a_left_socket_is_replaced_and_a_served_one_is_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("meshd.sock");
+        drop(bind(&path).expect("binds"));
+        let _served = bind(&path).expect("replaces what is left");
+        assert!(matches!(bind(&path), Err(Error::SocketTaken(_))));
+    }
+
+    #[test]
+    fn states_are_written_as_words() {
+        let word = serde_json::to_string(&State::LoggedOut).expect("is written");
+        assert_eq!(word, "\"logged_out\"");
+    }
+}

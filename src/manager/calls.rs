@@ -1,0 +1,292 @@
+//! What the manager does when `mesh` asks.
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::api::Call;
+use super::control::connection::identify;
+use super::control::log_out;
+use super::control::url::ControlUrl;
+use super::daemon::{Daemon, Done, UP_DEADLINE, credentials};
+use super::documents::Documents;
+use super::error::Error;
+use super::join::join;
+use super::state::State;
+use super::status;
+use super::wireguard::Peers;
+use crate::local_api::{
+    Control, Documents as DocumentsStatus, Join, Joined, Request, Response, State as MeshState,
+    Status, WireGuard,
+};
+
+impl Daemon {
+    /// Answers, now or when it is known.
+    pub(super) async fn answer(&mut self, call: Call) {
+        let Call {
+            request,
+            is_root,
+            reply,
+        } = call;
+        let needs_root = match request {
+            Request::Up { .. } | Request::Down | Request::Logout => true,
+            Request::Identify { .. }
+            | Request::Await
+            | Request::Status
+            | Request::Whois { .. }
+            | Request::KnownHosts { .. } => false,
+        };
+        if needs_root && !is_root {
+            return send(reply, error(&Error::NeedsRoot));
+        }
+        match request {
+            Request::Identify { control } => self.identify(control, reply),
+            Request::Up { join } => self.up(join, reply).await,
+            Request::Await => {
+                self.waiters.push((Instant::now() + UP_DEADLINE, reply));
+                self.settle().await;
+            }
+            Request::Down => {
+                let done = self.down().await;
+                send(reply, done.map_or_else(|e| error(&e), |()| Response::Done));
+            }
+            Request::Logout => self.log_out(reply),
+            Request::Status => send(reply, Response::Status(Box::new(self.status().await))),
+            Request::Whois { who } => {
+                let found = self.whois(&who).await;
+                let node = found.map(|node| Response::Node(Box::new(node)));
+                send(reply, node.unwrap_or_else(|e| error(&e)));
+            }
+            Request::KnownHosts { host } => {
+                let document = self.documents.as_ref().and_then(Documents::network);
+                let lines = document
+                    .map(|document| status::known_hosts(document, host.as_deref()))
+                    .unwrap_or_default();
+                send(reply, Response::KnownHosts { lines });
+            }
+        }
+    }
+
+    fn identify(&mut self, control: String, reply: oneshot::Sender<Response>) {
+        self.tasks.spawn(async move {
+            let found = async { identify(&control.parse::<ControlUrl>()?).await };
+            let answer = match found.await {
+                Ok(control_key) => Response::Identity { control_key },
+                Err(e) => error(&e),
+            };
+            send(reply, answer);
+            Done::Asked
+        });
+    }
+
+    async fn up(&mut self, wish: Option<Join>, reply: oneshot::Sender<Response>) {
+        if self.is_joining {
+            return send(reply, error(&Error::Busy));
+        }
+        let Some(wish) = wish else {
+            let outcome = self
+                .state
+                .clone()
+                .filter(|state| state.membership.is_some());
+            return self.joined(outcome.ok_or(Error::NotJoined), reply).await;
+        };
+        self.is_joining = true;
+        let (options, before) = (self.options.clone(), self.state.clone());
+        self.tasks.spawn(async move {
+            let outcome = join(&options, before, &wish).await;
+            Done::Joined(outcome, reply)
+        });
+    }
+
+    /// A host that is a node now, or was one before: the mesh is used from here on.
+    async fn joined(&mut self, outcome: Result<State, Error>, reply: oneshot::Sender<Response>) {
+        self.is_joining = false;
+        let saved = outcome.and_then(|mut state| {
+            let membership = state.membership.as_mut().ok_or(Error::NotJoined)?;
+            membership.up = true;
+            let joined = Joined {
+                node: membership.node,
+                name: membership.name.clone(),
+                control_key: state.control_key,
+            };
+            if self.state.as_ref() != Some(&state) {
+                self.file.save(&state)?;
+            }
+            Ok((state, joined))
+        });
+        match saved {
+            Ok((state, joined)) => {
+                self.state = Some(state);
+                self.problem = None;
+                send(reply, Response::Joined(joined));
+                self.start().await;
+            }
+            Err(e) => send(reply, error(&e)),
+        }
+    }
+
+    async fn down(&mut self) -> Result<(), Error> {
+        if let Some(mut state) = self.state.clone() {
+            if let Some(membership) = &mut state.membership {
+                membership.up = false;
+            }
+            self.file.save(&state)?;
+            self.state = Some(state);
+        }
+        self.take_down().await
+    }
+
+    fn log_out(&mut self, reply: oneshot::Sender<Response>) {
+        let Some((state, membership)) = self.membership() else {
+            return send(reply, error(&Error::NotJoined));
+        };
+        self.tasks.spawn(async move {
+            let told = async {
+                let (server, credentials) = credentials(&state, &membership)?;
+                log_out(&server, &credentials).await
+            };
+            Done::LoggedOut(told.await, reply)
+        });
+    }
+
+    /// A task beside the loop has ended; none if it was interrupted.
+    pub(super) async fn task_done(&mut self, done: Option<Done>) {
+        match done {
+            Some(Done::Joined(outcome, reply)) => self.joined(outcome, reply).await,
+            Some(Done::LoggedOut(told, reply)) => {
+                // Control that does not know the node any more has nothing against it.
+                let gone = matches!(told, Err(Error::Problem { status: 410, .. }));
+                let outcome = match told {
+                    Err(e) if !gone => Err(e),
+                    _ => self.forget().await,
+                };
+                send(
+                    reply,
+                    outcome.map_or_else(|e| error(&e), |()| Response::Done),
+                );
+            }
+            Some(Done::Reported(outcome)) => self.report_ended(outcome),
+            Some(Done::Asked) | None => {}
+        }
+    }
+
+    /// Answers those who wait for the mesh, if it is up.
+    pub(super) async fn settle(&mut self) {
+        let complete = self.documents.as_ref().is_some_and(Documents::are_complete);
+        if self.waiters.is_empty() || !complete || self.mesh.is_none() {
+            return;
+        }
+        let status = Response::Status(Box::new(self.status().await));
+        self.tell_waiters(&status);
+    }
+
+    pub(super) fn tell_waiters(&mut self, response: &Response) {
+        for (_, reply) in self.waiters.drain(..) {
+            send(reply, response.clone());
+        }
+    }
+
+    /// Tells those who have waited for too long what is missing.
+    pub(super) fn expire_waiters(&mut self) {
+        let now = Instant::now();
+        let sentence = self.problem.clone().unwrap_or_else(|| {
+            format!(
+                "control has sent no documents within {} s: see journalctl -u meshd",
+                UP_DEADLINE.as_secs()
+            )
+        });
+        let waiting = std::mem::take(&mut self.waiters);
+        for (deadline, reply) in waiting {
+            if deadline <= now {
+                send(reply, error(&Error::NotUp(sentence.clone())));
+            } else {
+                self.waiters.push((deadline, reply));
+            }
+        }
+    }
+
+    async fn whois(&mut self, who: &str) -> Result<crate::local_api::Node, Error> {
+        let states = self.peer_states().await;
+        let document = self.documents.as_ref().and_then(Documents::network);
+        let document = document.ok_or_else(|| Error::NoSuchNode(who.to_owned()))?;
+        status::whois(document, &states, who)
+    }
+
+    async fn peer_states(&mut self) -> Peers {
+        match &mut self.mesh {
+            Some(mesh) => mesh.peers().await.unwrap_or_default(),
+            None => Peers::new(),
+        }
+    }
+
+    async fn status(&mut self) -> Status {
+        let states = self.peer_states().await;
+        let document = self.documents.as_ref().and_then(Documents::network);
+        Status {
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            state: self.mesh_state(),
+            problem: self.problem.clone(),
+            control: self.state.as_ref().map(|state| Control {
+                url: state.control.clone(),
+                fingerprint: state.control_key.fingerprint(),
+                connected: self.connected,
+            }),
+            node: document.map(status::own_node),
+            domain: document.map(|document| document.domain.clone()),
+            wireguard: self.wireguard_status(),
+            ssh: self
+                .mesh
+                .as_ref()
+                .is_some_and(super::mesh::Mesh::serves_ssh),
+            ssh_connections: self.connections.count(),
+            documents: self.documents_status(),
+            peers: document
+                .map(|document| status::peers(document, &states))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn mesh_state(&self) -> MeshState {
+        match self
+            .state
+            .as_ref()
+            .and_then(|state| state.membership.as_ref())
+        {
+            None => MeshState::LoggedOut,
+            Some(membership) if !membership.up => MeshState::Down,
+            Some(_) if self.mesh.is_none() => MeshState::Starting,
+            Some(_) => MeshState::Up,
+        }
+    }
+
+    fn wireguard_status(&self) -> Option<WireGuard> {
+        let (mesh, state) = (self.mesh.as_ref()?, self.state.as_ref()?);
+        Some(WireGuard {
+            kind: mesh.kind().to_owned(),
+            device: self.options.device.clone(),
+            port: self.options.wireguard_port,
+            mtu: mesh.mtu(),
+            public_key: state.wireguard_key.wireguard_public(),
+        })
+    }
+
+    fn documents_status(&self) -> Option<DocumentsStatus> {
+        let documents = self.documents.as_ref()?;
+        let network = documents.network()?;
+        Some(DocumentsStatus {
+            peers: documents.versions().peers,
+            network: network.header.version,
+            expires_at: network.header.expires_at,
+        })
+    }
+}
+
+fn send(reply: oneshot::Sender<Response>, response: Response) {
+    // Whoever asked may have gone.
+    let _ = reply.send(response);
+}
+
+fn error(error: &Error) -> Response {
+    Response::Error {
+        message: error.to_string(),
+    }
+}

@@ -1,0 +1,429 @@
+//! The manager's one loop: what comes from control, from `mesh`, from the broker and from the
+//! clock, in the order in which it comes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use meshd_contract::network_document::NetworkDocument;
+use meshd_contract::node_api::Report;
+use meshd_contract::paths;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::api::{self, Call};
+use super::broker;
+use super::control::clock;
+use super::control::connection::{Credentials, Server};
+use super::control::stream::{self, FromControl, Versions};
+use super::control::{self};
+use super::documents::{Change, Documents};
+use super::error::Error;
+use super::mesh::{self, Mesh};
+use super::options::Options;
+use super::report;
+use super::ssh::Connections;
+use super::state::{Membership, State, StateFile};
+use crate::local_api::Response;
+
+/// How often peers are looked after, and what failed is tried again.
+const TICK: Duration = Duration::from_secs(5);
+/// How often this host's addresses are looked up again.
+const REPORT_EVERY: Duration = Duration::from_secs(30);
+/// How long `mesh up` waits.
+pub(super) const UP_DEADLINE: Duration = Duration::from_secs(30);
+const QUEUE: usize = 64;
+
+/// The manager.
+pub struct Daemon {
+    pub(super) options: Options,
+    pub(super) file: StateFile,
+    pub(super) state: Option<State>,
+    pub(super) documents: Option<Documents>,
+    pub(super) mesh: Option<Mesh>,
+    pub(super) connections: Connections,
+    pub(super) problem: Option<String>,
+    pub(super) connected: bool,
+    pub(super) ssh: watch::Receiver<bool>,
+    pub(super) waiters: Vec<(Instant, oneshot::Sender<Response>)>,
+    pub(super) tasks: JoinSet<Done>,
+    pub(super) is_joining: bool,
+    follower: Option<Follower>,
+    from_control: mpsc::Receiver<FromControl>,
+    to_here: mpsc::Sender<FromControl>,
+    reported: Option<Report>,
+    is_reporting: bool,
+    report_at: Instant,
+}
+
+/// What a task beside the loop has come to.
+pub(super) enum Done {
+    /// To be answered to the one who asked.
+    Joined(Result<State, Error>, oneshot::Sender<Response>),
+    /// The control server's key was looked up; nothing to do here.
+    Asked,
+    /// Control has said good-bye, or could not be told.
+    LoggedOut(Result<(), Error>, oneshot::Sender<Response>),
+    /// What control knows of this node now.
+    Reported(Result<Report, Error>),
+}
+
+/// The task that follows the stream of documents; ends when it is dropped.
+struct Follower {
+    versions: watch::Sender<Versions>,
+    _task: JoinSet<()>,
+}
+
+impl Daemon {
+    /// Reads the state; changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::State`] for a state file that cannot be used.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let file = StateFile::in_directory(&options.state);
+        let state = file.load()?;
+        let (to_here, from_control) = mpsc::channel(QUEUE);
+        let ssh = broker::watch(options.broker_socket.clone());
+        Ok(Self {
+            options,
+            file,
+            state,
+            documents: None,
+            mesh: None,
+            connections: Connections::default(),
+            problem: None,
+            connected: false,
+            ssh,
+            waiters: Vec::new(),
+            tasks: JoinSet::new(),
+            is_joining: false,
+            follower: None,
+            from_control,
+            to_here,
+            reported: None,
+            is_reporting: false,
+            report_at: Instant::now(),
+        })
+    }
+
+    /// Runs until the service is stopped; the device and its rules stay then.
+    ///
+    /// # Errors
+    /// [`Error`] when the socket of the `mesh` command cannot be made.
+    pub async fn run(mut self) -> Result<(), Error> {
+        let listener = api::bind(&self.options.socket)?;
+        let (calls, mut waiting) = mpsc::channel::<Call>(QUEUE);
+        let mut serving = JoinSet::new();
+        serving.spawn(api::serve(listener, calls));
+        let signals =
+            |kind| signal(kind).map_err(|error| Error::network("waiting for signals", error));
+        let mut terminate = signals(SignalKind::terminate())?;
+        let mut interrupt = signals(SignalKind::interrupt())?;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.start().await;
+        notify(sd_notify::NotifyState::Ready);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                Some(call) = waiting.recv() => self.answer(call).await,
+                Some(message) = self.from_control.recv() => self.control_says(message).await,
+                Some(done) = self.tasks.join_next() => self.task_done(done.ok()).await,
+                changed = self.ssh.changed() => {
+                    if changed.is_ok() {
+                        tracing::info!(on = *self.ssh.borrow(), "SSH");
+                        self.report_at = Instant::now();
+                        self.refresh().await;
+                    }
+                }
+                () = failed(self.mesh.as_mut()) => {
+                    tracing::error!("the WireGuard device has failed: it is brought up again");
+                    self.mesh = None;
+                }
+                _ = ticks.tick() => self.tick().await,
+            }
+        }
+        notify(sd_notify::NotifyState::Stopping);
+        tracing::info!("stopped; the device and its rules stay");
+        api::unlink(&self.options.socket);
+        Ok(())
+    }
+
+    /// Begins to use the mesh that the state names, with the documents that are there.
+    pub(super) async fn start(&mut self) {
+        let Some((state, membership)) = self.membership() else {
+            return;
+        };
+        if !membership.up {
+            return;
+        }
+        let directory = self.options.state.clone();
+        if self.documents.is_none() {
+            let documents = Documents::load(&directory, state.control_key, membership.node);
+            self.documents = Some(documents);
+        }
+        self.follow(&state, &membership);
+        self.refresh().await;
+    }
+
+    /// The state of a host that is a node.
+    pub(super) fn membership(&self) -> Option<(State, Membership)> {
+        let state = self.state.clone()?;
+        let membership = state.membership.clone()?;
+        Some((state, membership))
+    }
+
+    /// Ends the use of the mesh in this process, and leaves what is in the kernel.
+    pub(super) fn let_go(&mut self) -> Option<Mesh> {
+        self.follower = None;
+        // What the old stream has brought is for the old node.
+        while self.from_control.try_recv().is_ok() {}
+        self.connected = false;
+        self.documents = None;
+        self.reported = None;
+        self.problem = None;
+        self.mesh.take()
+    }
+
+    /// Removes everything from the kernel that the use of the mesh has put there.
+    pub(super) async fn take_down(&mut self) -> Result<(), Error> {
+        match self.let_go() {
+            Some(mesh) => mesh.take_down().await,
+            None => mesh::remove_leftovers(&self.options).await,
+        }
+    }
+
+    fn follow(&mut self, state: &State, membership: &Membership) {
+        if self.follower.is_some() {
+            return;
+        }
+        let Ok((server, credentials)) = credentials(state, membership) else {
+            return;
+        };
+        let versions = self.documents.as_ref().map(Documents::versions);
+        let (versions, seen) = watch::channel(versions.unwrap_or_default());
+        let mut task = JoinSet::new();
+        task.spawn(stream::follow(
+            server,
+            credentials,
+            seen,
+            self.to_here.clone(),
+        ));
+        self.follower = Some(Follower {
+            versions,
+            _task: task,
+        });
+    }
+
+    async fn control_says(&mut self, message: FromControl) {
+        match message {
+            FromControl::Connected => {
+                tracing::info!("control is connected");
+                self.connected = true;
+                self.report_at = Instant::now();
+                self.report().await;
+            }
+            FromControl::Disconnected(error) => {
+                if self.connected || self.problem.is_none() {
+                    tracing::warn!(%error, "control is away");
+                }
+                self.connected = false;
+                self.problem.get_or_insert(error.to_string());
+            }
+            FromControl::Document { kind, text } => self.take_document(&kind, &text).await,
+            FromControl::Gone(reason) => self.gone(&reason).await,
+        }
+    }
+
+    async fn take_document(&mut self, kind: &str, text: &str) {
+        let Some(documents) = &mut self.documents else {
+            return;
+        };
+        match documents.take(kind, text, clock::now()) {
+            Ok(Change::None) => return,
+            Ok(Change::Peers | Change::Network) => {}
+            Err(error) => {
+                tracing::warn!(kind, %error, "a document was not taken");
+                self.problem = Some(error.to_string());
+                return;
+            }
+        }
+        let versions = documents.versions();
+        tracing::info!(
+            kind,
+            peers = versions.peers.map(|version| version.0),
+            network = versions.network.map(|version| version.0),
+            "a document was taken"
+        );
+        if let Some(follower) = &self.follower {
+            follower.versions.send_replace(versions);
+        }
+        self.refresh().await;
+    }
+
+    /// The node was deleted: its final documents are on the disk by now, where the workers see
+    /// them.
+    async fn gone(&mut self, reason: &str) {
+        tracing::error!(reason, "this host is no node any more: mesh up joins again");
+        if let Err(error) = self.forget().await {
+            tracing::error!(%error, "what is left of the mesh was not removed");
+        }
+        self.problem = Some(format!("control has removed this node: {reason}"));
+    }
+
+    /// Leaves the mesh on this side. The documents stay until the next join: they end sessions.
+    pub(super) async fn forget(&mut self) -> Result<(), Error> {
+        self.file.remove()?;
+        self.state = None;
+        self.take_down().await
+    }
+
+    /// Makes the kernel fit the newest document, the broker's state and the time.
+    pub(super) async fn refresh(&mut self) {
+        let Some((state, membership)) = self.membership() else {
+            return;
+        };
+        let document = self
+            .documents
+            .as_ref()
+            .and_then(Documents::network)
+            .cloned();
+        let (Some(document), true) = (document, membership.up) else {
+            return;
+        };
+        match self.make_fit(&state, &document).await {
+            Ok(()) => self.problem = expiry(&document),
+            Err(error) => {
+                let sentence = error.to_string();
+                if self.problem.as_ref() != Some(&sentence) {
+                    tracing::error!(error = sentence, "the mesh is not as it should be");
+                }
+                self.tell_waiters(&Response::Error {
+                    message: sentence.clone(),
+                });
+                self.problem = Some(sentence);
+            }
+        }
+        self.settle().await;
+    }
+
+    async fn make_fit(&mut self, state: &State, document: &NetworkDocument) -> Result<(), Error> {
+        let ssh = *self.ssh.borrow();
+        let now = clock::now();
+        if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.fits(document)) {
+            return mesh.update(document, ssh, now).await;
+        }
+        // Listeners on old addresses end with the old value, before the new ones begin.
+        self.mesh = None;
+        let key = &state.wireguard_key;
+        let mesh =
+            Mesh::bring_up(&self.options, key, document, &self.connections, ssh, now).await?;
+        tracing::info!(
+            wireguard = mesh.kind(),
+            v4 = %document.addresses.v4,
+            v6 = %document.addresses.v6,
+            name = %document.name,
+            peers = document.peers.len(),
+            "the mesh is up"
+        );
+        self.mesh = Some(mesh);
+        self.report_at = Instant::now();
+        Ok(())
+    }
+
+    async fn tick(&mut self) {
+        if let Some(mesh) = &mut self.mesh
+            && let Err(error) = mesh.look_after_peers(clock::now()).await
+        {
+            tracing::error!(%error, "the device has gone: it is brought up again");
+            self.mesh = None;
+        }
+        self.refresh().await;
+        self.report().await;
+        self.expire_waiters();
+    }
+
+    /// Tells control about this node if it has changed.
+    async fn report(&mut self) {
+        let due = self.connected && !self.is_reporting && Instant::now() >= self.report_at;
+        let (true, Some(mesh), Some((state, membership))) = (due, &self.mesh, self.membership())
+        else {
+            return;
+        };
+        self.report_at = Instant::now() + REPORT_EVERY;
+        let addresses = match mesh.underlay().await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                tracing::warn!(%error, "this host's addresses are not known");
+                return;
+            }
+        };
+        let ssh = *self.ssh.borrow();
+        let keys = if ssh {
+            report::read_host_keys(Path::new(paths::HOST_KEYS))
+        } else {
+            String::new()
+        };
+        let report = report::report(&addresses, self.options.wireguard_port, &keys);
+        if self.reported.as_ref() == Some(&report) {
+            return;
+        }
+        let Ok((server, credentials)) = credentials(&state, &membership) else {
+            return;
+        };
+        self.is_reporting = true;
+        self.tasks.spawn(async move {
+            let sent = control::report(&server, &credentials, &report).await;
+            Done::Reported(sent.map(|()| report))
+        });
+    }
+
+    pub(super) fn report_ended(&mut self, outcome: Result<Report, Error>) {
+        self.is_reporting = false;
+        match outcome {
+            Ok(report) => self.reported = Some(report),
+            Err(error) => {
+                tracing::warn!(%error, "control was not told about this node");
+                self.report_at = Instant::now() + TICK;
+            }
+        }
+    }
+}
+
+/// What a node's requests need.
+pub(super) fn credentials(
+    state: &State,
+    membership: &Membership,
+) -> Result<(Server, Credentials), Error> {
+    let server = Server {
+        url: state.control.parse()?,
+        key: state.control_key,
+    };
+    let credentials = Credentials {
+        key: state.node_key.signing_key(),
+        node: Some(membership.node),
+    };
+    Ok((server, credentials))
+}
+
+fn expiry(document: &NetworkDocument) -> Option<String> {
+    mesh::has_expired(document, clock::now()).then(|| {
+        "the network document has expired and no peer is reached: check that control answers"
+            .to_owned()
+    })
+}
+
+async fn failed(mesh: Option<&mut Mesh>) {
+    match mesh {
+        Some(mesh) => mesh.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}

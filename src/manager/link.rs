@@ -1,0 +1,335 @@
+//! The mesh's network device: its addresses, routes and MTU, over rtnetlink.
+
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use meshd_contract::address::{MESH_V4, MESH_V6, MeshAddresses, is_mesh_address};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::route::RouteAttribute;
+use nix::libc;
+use rtnetlink::{LinkUnspec, RouteMessageBuilder};
+
+use super::error::Error;
+
+/// The smallest MTU that IPv6 permits (RFC 8200, section 5); every path carries it.
+const LOWEST_MTU: u32 = 1280;
+/// The greatest that is useful: an Ethernet frame less what WireGuard adds.
+const HIGHEST_MTU: u32 = 1420;
+/// What WireGuard adds to a packet over IPv6, in bytes.
+const OVERHEAD: u32 = 80;
+
+/// What a network device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The kernel's WireGuard.
+    WireGuard,
+    /// A TUN (or TAP) device.
+    Tun,
+    /// Anything else.
+    Other,
+}
+
+/// A network device that is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Link {
+    /// Its number.
+    pub index: u32,
+    /// What it is.
+    pub kind: Kind,
+    mtu: u32,
+    usable: bool,
+}
+
+/// The kernel's links, addresses and routes.
+#[derive(Clone)]
+pub struct Links {
+    handle: rtnetlink::Handle,
+}
+
+impl Links {
+    /// Opens a netlink socket, which a task of the current runtime serves.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when the kernel gives no socket.
+    pub fn connect() -> Result<Self, Error> {
+        let (connection, handle, _) = rtnetlink::new_connection()
+            .map_err(|error| Error::network("opening a netlink socket", error))?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// The device of this name.
+    ///
+    /// # Errors
+    /// [`Error::Network`]; not for one that is not there.
+    pub async fn find(&self, device: &str) -> Result<Option<Link>, Error> {
+        let mut found = self.handle.link().get().match_name(device).execute();
+        match found.try_next().await {
+            Ok(message) => Ok(message.as_ref().map(described)),
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => {
+                Ok(None)
+            }
+            Err(error) => Err(fault(format!("looking for {device}"), &error)),
+        }
+    }
+
+    /// Creates a WireGuard device, down.
+    ///
+    /// # Errors
+    /// [`Error::NoKernelWireGuard`] or [`Error::Network`].
+    pub async fn add_wireguard(&self, device: &str) -> Result<(), Error> {
+        let message = rtnetlink::LinkWireguard::new(device).build();
+        match self.handle.link().add(message).execute().await {
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::EOPNOTSUPP => {
+                Err(Error::NoKernelWireGuard)
+            }
+            Err(error) => Err(fault(format!("creating the device {device}"), &error)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Deletes a device; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::Network`].
+    pub async fn delete(&self, device: &str) -> Result<(), Error> {
+        let Some(link) = self.find(device).await? else {
+            return Ok(());
+        };
+        let deleted = self.handle.link().del(link.index).execute().await;
+        deleted.map_err(|error| fault(format!("deleting the device {device}"), &error))
+    }
+
+    /// The MTU for a tunnel over this host's other networks, in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Network`].
+    pub async fn tunnel_mtu(&self, device: &str) -> Result<u32, Error> {
+        let own = self.find(device).await?.map(|link| link.index);
+        let links: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|error| fault("listing the network devices", &error))?;
+        let underlay = links
+            .iter()
+            .map(described)
+            .filter(|link| link.usable && Some(link.index) != own);
+        Ok(mtu_over(underlay.map(|link| link.mtu)))
+    }
+
+    /// Brings the device up with this MTU, in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Network`].
+    pub async fn bring_up(&self, device: &str, mtu: u32) -> Result<(), Error> {
+        let link = self.existing(device).await?;
+        let up = LinkUnspec::new_with_index(link.index).mtu(mtu).up().build();
+        let set = self.handle.link().set(up).execute().await;
+        set.map_err(|error| fault(format!("bringing {device} up"), &error))
+    }
+
+    /// Gives the device, which is up, its addresses and routes; what is right already stays as
+    /// it is.
+    ///
+    /// # Errors
+    /// [`Error::Network`].
+    pub async fn configure(&self, device: &str, addresses: &MeshAddresses) -> Result<(), Error> {
+        let link = self.existing(device).await?;
+        self.replace_addresses(device, link.index, addresses)
+            .await?;
+        self.add_routes(device, link.index).await
+    }
+
+    async fn existing(&self, device: &str) -> Result<Link, Error> {
+        let found = self.find(device).await?;
+        found.ok_or_else(|| Error::network(format!("setting up {device}"), "it is not there"))
+    }
+
+    async fn replace_addresses(
+        &self,
+        device: &str,
+        index: u32,
+        addresses: &MeshAddresses,
+    ) -> Result<(), Error> {
+        for message in self.addresses().await? {
+            let Some(address) = address_of(&message) else {
+                continue;
+            };
+            let stale = is_mesh_address(address) && !addresses.contains(address);
+            if message.header.index == index && stale {
+                let deleted = self.handle.address().del(message).execute().await;
+                deleted.map_err(|error| fault(format!("removing {address}"), &error))?;
+            }
+        }
+        for address in addresses.both() {
+            let length = if address.is_ipv4() { 32 } else { 128 };
+            let request = self.handle.address().add(index, address, length).replace();
+            let added = request.execute().await;
+            added
+                .map_err(|error| fault(format!("giving {device} the address {address}"), &error))?;
+        }
+        Ok(())
+    }
+
+    async fn add_routes(&self, device: &str, index: u32) -> Result<(), Error> {
+        let v4 = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+            .destination_prefix(MESH_V4.network(), MESH_V4.prefix_len())
+            .output_interface(index)
+            .scope(netlink_packet_route::route::RouteScope::Link)
+            .build();
+        let v6 = RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+            .destination_prefix(MESH_V6.network(), MESH_V6.prefix_len())
+            .output_interface(index)
+            .build();
+        for route in [v4, v6] {
+            let added = self.handle.route().add(route).replace().execute().await;
+            added.map_err(|error| fault(format!("routing the mesh through {device}"), &error))?;
+        }
+        Ok(())
+    }
+
+    /// The addresses at which other hosts may reach this one: of devices that are up, without
+    /// loopback, link-local and mesh addresses; the default route's device first.
+    ///
+    /// # Errors
+    /// [`Error::Network`].
+    pub async fn underlay_addresses(&self, device: &str) -> Result<Vec<IpAddr>, Error> {
+        let own = self.find(device).await?.map(|link| link.index);
+        let links: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|error| fault("listing the network devices", &error))?;
+        let usable: Vec<u32> = links
+            .iter()
+            .map(described)
+            .filter(|link| link.usable && Some(link.index) != own)
+            .map(|link| link.index)
+            .collect();
+        let default = self.default_route_device().await?;
+        let mut found: Vec<(bool, IpAddr)> = self
+            .addresses()
+            .await?
+            .iter()
+            .filter(|message| usable.contains(&message.header.index))
+            .filter(|message| message.header.scope == AddressScope::Universe)
+            .filter_map(|message| {
+                Some((Some(message.header.index) != default, address_of(message)?))
+            })
+            .filter(|(_, address)| !is_mesh_address(*address))
+            .collect();
+        found.sort();
+        found.dedup();
+        Ok(found.into_iter().map(|(_, address)| address).collect())
+    }
+
+    async fn default_route_device(&self) -> Result<Option<u32>, Error> {
+        let all = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
+        let mut routes = self.handle.route().get(all).execute();
+        while let Some(route) = routes
+            .try_next()
+            .await
+            .map_err(|error| fault("listing the routes", &error))?
+        {
+            if route.header.destination_prefix_length == 0 {
+                let device = route
+                    .attributes
+                    .iter()
+                    .find_map(|attribute| match attribute {
+                        RouteAttribute::Oif(index) => Some(*index),
+                        _ => None,
+                    });
+                return Ok(device);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn addresses(&self) -> Result<Vec<AddressMessage>, Error> {
+        let all = self.handle.address().get().execute().try_collect().await;
+        all.map_err(|error| fault("listing the addresses", &error))
+    }
+}
+
+fn described(message: &LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        kind: Kind::Other,
+        mtu: 0,
+        usable: message.header.flags.contains(LinkFlags::Up)
+            && !message.header.flags.contains(LinkFlags::Loopback),
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    match info {
+                        LinkInfo::Kind(InfoKind::Wireguard) => link.kind = Kind::WireGuard,
+                        LinkInfo::Kind(InfoKind::Tun) => link.kind = Kind::Tun,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+fn address_of(message: &AddressMessage) -> Option<IpAddr> {
+    // On a point-to-point device ADDRESS is the other end, LOCAL this one (rtnetlink(7)).
+    let local = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Local(address) => Some(*address),
+            _ => None,
+        });
+    local.or_else(|| {
+        message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            })
+    })
+}
+
+fn mtu_over(underlay: impl Iterator<Item = u32>) -> u32 {
+    let smallest = underlay.min().unwrap_or(0);
+    smallest
+        .saturating_sub(OVERHEAD)
+        .clamp(LOWEST_MTU, HIGHEST_MTU)
+}
+
+fn fault(step: impl Into<String>, error: &rtnetlink::Error) -> Error {
+    let reason = match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io().to_string(),
+        other => other.to_string(),
+    };
+    Error::network(step, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mtu_over;
+
+    #[test]
+    fn the_mtu_leaves_room_for_wireguard() {
+        assert_eq!(mtu_over([1500, 9000].into_iter()), 1420);
+        assert_eq!(mtu_over([1400].into_iter()), 1320);
+        assert_eq!(mtu_over([1300].into_iter()), 1280);
+        assert_eq!(mtu_over([9000].into_iter()), 1420);
+        assert_eq!(mtu_over([].into_iter()), 1280);
+    }
+}

@@ -1,0 +1,318 @@
+//! The mesh while it is in use: device, rules, names, and who may connect.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meshd_contract::address::MeshAddresses;
+use meshd_contract::document::Document;
+use meshd_contract::key::WireGuardKey;
+use meshd_contract::network_document::NetworkDocument;
+use meshd_contract::time::Timestamp;
+use tokio::sync::watch;
+
+use super::dns::Dns;
+use super::error::Error;
+use super::firewall;
+use super::link::Links;
+use super::names::Names;
+use super::nft::Nft;
+use super::options::Options;
+use super::ssh::{Connections, Ssh};
+use super::state::Secret;
+use super::wireguard::diff::{Change, WantedPeer, diff, next_endpoint};
+use super::wireguard::{self, PeerState, Peers, Settings, WireGuard};
+
+/// Everything that is there only while the mesh is in use. Dropping it leaves the device and the
+/// rules; [`Mesh::take_down`] removes them.
+pub struct Mesh {
+    options: Options,
+    links: Links,
+    wireguard: Box<dyn WireGuard>,
+    nft: Nft,
+    names: watch::Sender<Arc<Names>>,
+    _dns: Dns,
+    ssh: Option<Ssh>,
+    connections: Connections,
+    addresses: MeshAddresses,
+    mtu: u32,
+    wanted: Vec<WantedPeer>,
+    last_dump: Peers,
+}
+
+impl Mesh {
+    /// Brings everything up, or adopts what an earlier run left.
+    ///
+    /// The rules come first, so that no packet passes before them.
+    ///
+    /// # Errors
+    /// [`Error`]; what this call has made is gone again then.
+    pub async fn bring_up(
+        options: &Options,
+        key: &Secret,
+        document: &NetworkDocument,
+        connections: &Connections,
+        ssh: bool,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let links = Links::connect()?;
+        let is_new = links.find(&options.device).await?.is_none();
+        let mut nft = Nft::default();
+        nft.write(rules(options, document, ssh, now)).await?;
+        let settings = Settings {
+            device: options.device.clone(),
+            port: options.wireguard_port,
+            key: key.clone(),
+            mtu: links.tunnel_mtu(&options.device).await?,
+        };
+        let opened = wireguard::open(options.wireguard, &settings, &links).await;
+        let mut wireguard = match opened {
+            Ok(wireguard) => wireguard,
+            Err(error) => {
+                if is_new {
+                    nft.remove().await?;
+                }
+                return Err(error);
+            }
+        };
+        match Self::start(options, &links, wireguard.as_mut(), document, now).await {
+            Ok((names, dns)) => {
+                let mut mesh = Self {
+                    options: options.clone(),
+                    links,
+                    wireguard,
+                    nft,
+                    names,
+                    _dns: dns,
+                    ssh: None,
+                    connections: connections.clone(),
+                    addresses: document.addresses,
+                    mtu: settings.mtu,
+                    wanted: wanted(document, now),
+                    last_dump: Peers::new(),
+                };
+                mesh.listen(ssh);
+                Ok(mesh)
+            }
+            Err(error) => {
+                if is_new {
+                    wireguard.remove().await?;
+                    nft.remove().await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn start(
+        options: &Options,
+        links: &Links,
+        wireguard: &mut dyn WireGuard,
+        document: &NetworkDocument,
+        now: Timestamp,
+    ) -> Result<(watch::Sender<Arc<Names>>, Dns), Error> {
+        let changes = diff(&wireguard.dump().await?, &wanted(document, now), now);
+        wireguard.apply(changes).await?;
+        links
+            .configure(&options.device, &document.addresses)
+            .await?;
+        let (names, receiver) = watch::channel(Arc::new(Names::from_document(document)));
+        let dns = Dns::start(&document.addresses, receiver)?;
+        Ok((names, dns))
+    }
+
+    /// Whether this node still has the addresses that everything here is bound to.
+    #[must_use]
+    pub fn fits(&self, document: &NetworkDocument) -> bool {
+        self.addresses == document.addresses
+    }
+
+    /// Carries out what a newer document, a change of SSH, or the passing of time has changed.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn update(
+        &mut self,
+        document: &NetworkDocument,
+        ssh: bool,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.nft
+            .write(rules(&self.options, document, ssh, now))
+            .await?;
+        self.wanted = wanted(document, now);
+        let current = self.wireguard.dump().await?;
+        let changes = diff(&current, &self.wanted, now);
+        if !changes.is_empty() {
+            tracing::info!(
+                changes = changes.len(),
+                peers = self.wanted.len(),
+                "peers changed"
+            );
+        }
+        self.wireguard.apply(changes).await?;
+        let names = Arc::new(Names::from_document(document));
+        self.names.send_if_modified(|known| {
+            let is_new = **known != *names;
+            *known = names;
+            is_new
+        });
+        self.listen(ssh);
+        Ok(())
+    }
+
+    /// A host whose SSH cannot start is still a node.
+    fn listen(&mut self, ssh: bool) {
+        if !ssh {
+            self.ssh = None;
+        } else if self.ssh.is_none() {
+            let started = Ssh::start(
+                &self.addresses,
+                &self.options.device,
+                &self.options.broker_socket,
+                &self.names.subscribe(),
+                &self.connections,
+            );
+            self.ssh = started
+                .inspect_err(|error| tracing::error!(%error, "SSH is not served"))
+                .ok();
+        }
+    }
+
+    /// Tries the next endpoint of peers that do not answer at the present one.
+    ///
+    /// # Errors
+    /// [`Error`], also when the device has gone.
+    pub async fn look_after_peers(&mut self, now: Timestamp) -> Result<(), Error> {
+        let dump = self.wireguard.dump().await?;
+        let nothing = PeerState::default();
+        let mut changes = Vec::new();
+        for peer in &self.wanted {
+            let Some(state) = dump.get(&peer.key) else {
+                continue;
+            };
+            let before = self.last_dump.get(&peer.key).unwrap_or(&nothing);
+            if let Some(endpoint) = next_endpoint(before, state, &peer.endpoints, now) {
+                changes.push(Change::Update {
+                    key: peer.key,
+                    allowed_ips: None,
+                    endpoint: Some(endpoint),
+                });
+            }
+        }
+        self.last_dump = dump;
+        self.wireguard.apply(changes).await
+    }
+
+    /// Ends when the device has failed and the mesh must be brought up again.
+    pub async fn failed(&mut self) {
+        self.wireguard.failed().await;
+    }
+
+    /// The peers with their counters.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn peers(&mut self) -> Result<BTreeMap<WireGuardKey, PeerState>, Error> {
+        self.wireguard.dump().await
+    }
+
+    /// `kernel` or `userspace`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.wireguard.kind()
+    }
+
+    /// The device's MTU, in bytes.
+    #[must_use]
+    pub fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// Whether connections to port 22 are accepted.
+    #[must_use]
+    pub fn serves_ssh(&self) -> bool {
+        self.ssh.is_some()
+    }
+
+    /// Where this host can be reached, and its port.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn underlay(&self) -> Result<Vec<std::net::IpAddr>, Error> {
+        self.links.underlay_addresses(&self.options.device).await
+    }
+
+    /// Removes the device and the rules, and nothing else.
+    ///
+    /// The rules go last, so that no packet passes without them.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn take_down(mut self) -> Result<(), Error> {
+        self.ssh = None;
+        self.wireguard.remove().await?;
+        self.nft.remove().await
+    }
+}
+
+/// Removes what an earlier run left, where it could not be adopted.
+///
+/// # Errors
+/// [`Error`].
+pub async fn remove_leftovers(options: &Options) -> Result<(), Error> {
+    let links = Links::connect()?;
+    wireguard::remove_leftover(&options.device, &links).await?;
+    Nft::default().remove().await
+}
+
+fn rules(
+    options: &Options,
+    document: &NetworkDocument,
+    ssh: bool,
+    now: Timestamp,
+) -> Vec<firewall::Chain> {
+    let filter = if has_expired(document, now) {
+        &[]
+    } else {
+        &document.filter[..]
+    };
+    firewall::table(document, filter, &options.device, ssh)
+}
+
+fn wanted(document: &NetworkDocument, now: Timestamp) -> Vec<WantedPeer> {
+    if has_expired(document, now) {
+        return Vec::new();
+    }
+    let current = document
+        .peers
+        .iter()
+        .filter(|peer| peer.key_expires_at.is_none_or(|end| now < end));
+    current.map(WantedPeer::from_document).collect()
+}
+
+/// Whether a document counts no more.
+#[must_use]
+pub fn has_expired(document: &impl Document, now: Timestamp) -> bool {
+    document.header().expires_at <= now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::names::tests::document;
+
+    #[test]
+    fn an_expired_document_names_no_peer() {
+        let document = document();
+        assert_eq!(wanted(&document, Timestamp(999)).len(), 1);
+        assert_eq!(wanted(&document, Timestamp(1000)).len(), 0);
+    }
+
+    #[test]
+    fn a_peer_whose_key_has_expired_is_none() {
+        let mut document = document();
+        document.peers[0].key_expires_at = Some(Timestamp(500));
+        assert_eq!(wanted(&document, Timestamp(499)).len(), 1);
+        assert_eq!(wanted(&document, Timestamp(500)).len(), 0);
+    }
+}

@@ -1,0 +1,161 @@
+//! Puts the table `inet meshd` into the kernel, through nft's JSON interface.
+
+use std::io;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::error::Error;
+use super::firewall::{Chain, FAMILY, TABLE};
+
+/// How long nft may take; a table of 10,000 peers takes less than a second.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Also where a service's PATH has no sbin.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The table as this process has last written it.
+#[derive(Debug, Default)]
+pub struct Nft {
+    written: Option<Vec<Chain>>,
+}
+
+impl Nft {
+    /// Makes the kernel's table equal to these chains, in one transaction: each packet meets
+    /// either the old rules or the new ones. Chains that have not changed are left alone, and
+    /// known connections go on.
+    ///
+    /// # Errors
+    /// [`Error::NoNft`] or [`Error::Nft`]; the old rules are still there then.
+    pub async fn write(&mut self, chains: Vec<Chain>) -> Result<(), Error> {
+        let commands = match &self.written {
+            // What an earlier run, or an earlier release, has left may look different.
+            None => replacement(&chains),
+            Some(written) => changes(written, &chains),
+        };
+        if !commands.is_empty() {
+            run(commands).await?;
+        }
+        self.written = Some(chains);
+        Ok(())
+    }
+
+    /// Removes the table and nothing else.
+    ///
+    /// # Errors
+    /// [`Error::NoNft`] or [`Error::Nft`].
+    pub async fn remove(&mut self) -> Result<(), Error> {
+        self.written = None;
+        // `delete` alone fails where there is no table.
+        run(vec![table("add"), table("delete")]).await
+    }
+}
+
+/// Whether nft is there; changes nothing.
+///
+/// # Errors
+/// [`Error::NoNft`].
+pub async fn check() -> Result<(), Error> {
+    let version = command().arg("--version").output().await;
+    version.map(drop).map_err(start_error)
+}
+
+fn replacement(chains: &[Chain]) -> Vec<Value> {
+    let mut commands = vec![table("add"), table("delete"), table("add")];
+    commands.extend(chains.iter().map(Chain::add));
+    commands.extend(chains.iter().flat_map(Chain::fill));
+    commands
+}
+
+fn changes(written: &[Chain], chains: &[Chain]) -> Vec<Value> {
+    let changed = chains.iter().filter(|chain| !written.contains(chain));
+    changed
+        .flat_map(|chain| std::iter::once(chain.flush()).chain(chain.fill()))
+        .collect()
+}
+
+fn table(verb: &str) -> Value {
+    json!({verb: {"table": {"family": FAMILY, "name": TABLE}}})
+}
+
+fn command() -> Command {
+    let mut command = Command::new("nft");
+    command.env_clear().env("PATH", PATH).kill_on_drop(true);
+    command
+}
+
+async fn run(commands: Vec<Value>) -> Result<(), Error> {
+    let script = json!({ "nftables": commands }).to_string();
+    let mut child = command()
+        .args(["-j", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(start_error)?;
+    let stdin = child.stdin.take();
+    let finished = timeout(DEADLINE, async {
+        if let Some(mut stdin) = stdin {
+            stdin.write_all(script.as_bytes()).await?;
+        }
+        child.wait_with_output().await
+    });
+    let output = finished
+        .await
+        .map_err(|_| Error::Nft(format!("no answer within {} s", DEADLINE.as_secs())))?
+        .map_err(|error| Error::Nft(error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let message = String::from_utf8_lossy(&output.stderr);
+    // nft repeats the whole script after its first line.
+    let first = message.lines().find(|line| !line.trim().is_empty());
+    Err(Error::Nft(
+        first
+            .unwrap_or("it gave no reason")
+            .trim()
+            .chars()
+            .take(300)
+            .collect(),
+    ))
+}
+
+fn start_error(error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::NotFound {
+        Error::NoNft
+    } else {
+        Error::Nft(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::firewall;
+    use crate::manager::names::tests::document;
+
+    #[test]
+    fn only_changed_chains_are_written_again() {
+        let off = firewall::table(&document(), &[], "mesh0", false);
+        let on = firewall::table(&document(), &[], "mesh0", true);
+        assert_eq!(changes(&off, &off), Vec::<Value>::new());
+        let commands = changes(&off, &on);
+        let flushed: Vec<&Value> = commands
+            .iter()
+            .filter_map(|command| command.pointer("/flush/chain/name"))
+            .collect();
+        assert_eq!(flushed, ["redirect", "input"]);
+    }
+
+    #[test]
+    fn a_replacement_deletes_and_fills_in_one_script() {
+        let chains = firewall::table(&document(), &[], "mesh0", true);
+        let commands = replacement(&chains);
+        assert_eq!(commands[1], table("delete"));
+        let rules: usize = chains.iter().map(|chain| chain.rules.len()).sum();
+        assert_eq!(commands.len(), 3 + chains.len() + rules);
+    }
+}
