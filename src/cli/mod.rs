@@ -76,7 +76,7 @@ enum Command {
     /// Look into a policy file, without control.
     Policy {
         #[command(subcommand)]
-        command: policy::Policy,
+        command: policy::Command,
     },
     /// Print the version.
     Version,
