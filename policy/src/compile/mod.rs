@@ -78,8 +78,10 @@ enum Form {
     Everything,
     /// The node's own addresses, for sources of the node's own user.
     SelfDevices,
-    /// These ranges.
+    /// Those of these ranges that concern the node.
     Ranges(Vec<AddressRange>),
+    /// The internet, on exit nodes.
+    Internet(Vec<AddressRange>),
 }
 
 impl Compiled {
@@ -234,17 +236,15 @@ impl SourceSet {
 }
 
 impl DestinationSet {
-    /// Whether nobody carries the internet, which is then no destination.
-    fn nodes_are_missing(&self) -> bool {
-        self.selector == Selector::Internet && self.nodes.is_empty()
-    }
-
     fn rebuild(&mut self, mesh: &Mesh, document: &Document) {
         let nodes = mesh.select(&self.selector, document);
         let (form, routers) = match &self.selector {
             Selector::Any => (Form::Everything, Vec::new()),
             Selector::SelfDevices => (Form::SelfDevices, Vec::new()),
-            Selector::Internet => (Form::Ranges(RangeSet::internet().into_ranges()), Vec::new()),
+            Selector::Internet => (
+                Form::Internet(RangeSet::internet().into_ranges()),
+                Vec::new(),
+            ),
             Selector::Host(_) | Selector::Ipset(_) | Selector::Range(_) => {
                 let ranges = document.ranges(&self.selector).to_vec();
                 let set = RangeSet::from_ranges(ranges.iter().copied());

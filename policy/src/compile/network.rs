@@ -145,6 +145,10 @@ impl Compiled {
                 let kept = ranges.iter().filter(|range| concerns(node, range));
                 (SourceRef::Set(source), kept.copied().map(Some).collect())
             }
+            Form::Internet(ranges) => (
+                SourceRef::Set(source),
+                ranges.iter().copied().map(Some).collect(),
+            ),
         };
         for addresses in addresses {
             for ports in &permit.ports {
@@ -255,15 +259,16 @@ impl Compiled {
         let from_source = source.any || source.ranges.contains(packet.source);
         let target = self.mesh.slot_at(packet.destination);
         let is_target = target.is_some_and(|slot| set.nodes.contains(slot));
+        let includes = |ranges: &[AddressRange]| {
+            ranges
+                .iter()
+                .any(|range| range.contains(packet.destination))
+        };
         let (source, destination) = match &set.form {
             Form::Everything => (from_source, true),
             Form::Own => (from_source, is_target),
-            Form::Ranges(ranges) => {
-                let inside = ranges
-                    .iter()
-                    .any(|range| range.contains(packet.destination));
-                (from_source, inside && !set.nodes_are_missing())
-            }
+            Form::Ranges(ranges) => (from_source, includes(ranges)),
+            Form::Internet(ranges) => (from_source, includes(ranges) && !set.nodes.is_empty()),
             Form::SelfDevices => {
                 let user = target.and_then(|slot| self.mesh.node(slot)?.user());
                 let from = self.mesh.slot_at(packet.source);
@@ -284,7 +289,7 @@ impl Compiled {
 }
 
 /// Whether a node's filter keeps a destination: it holds one of its addresses, or shares an
-/// address with a subnet behind it; the internet is kept by exit nodes, whose set this is.
+/// address with a subnet behind it.
 fn concerns(node: &Node, range: &AddressRange) -> bool {
     let own = node.addresses.both().into_iter();
     let subnets = node.subnets();
