@@ -78,13 +78,10 @@ impl Site {
         }
         let web1 = lan.host("web1");
         web1.add_user("alice").expect("an account");
-        web1.sh(&format!(
-            "mkdir -p /etc/meshd /var/lib/puppet; chown meshd-ssh /var/lib/puppet; \
-             cp {} /tmp/puppet; cp /tmp/puppet {}",
-            "/usr/lib/meshd/puppet",
-            paths::SESSION_PROGRAM
-        ))
-        .expect("the puppet");
+        web1.sh("mkdir -p /etc/meshd /var/lib/puppet; chown meshd-ssh /var/lib/puppet")
+            .expect("a directory");
+        web1.replace_program(paths::SESSION_PROGRAM, "/usr/lib/meshd/puppet")
+            .expect("the puppet");
         web1.write("/var/lib/puppet/script", script)
             .expect("a script");
         web1.write(paths::SSH_CONFIG, "device = \"eth0\"\n")
@@ -132,7 +129,7 @@ impl Site {
         let log = web1.append("/tmp/offer.log").expect("a log");
         let address = addresses(1).v4.to_string();
         let words = ["offer", "accepted", &address, "eth0"];
-        let manager = web1.command("/tmp/puppet").args(words).user("meshd");
+        let manager = web1.command("/usr/lib/meshd/puppet").args(words).user("meshd");
         let manager = manager.spawn_into(&log).expect("a manager");
         self.wait_for_line("/tmp/offer.log", "listening");
         let port = paths::SSH_PORT;
@@ -153,7 +150,7 @@ impl Site {
 
     /// What a manager's part that offers something else than an accepted socket is told.
     fn offer(&self, user: &str, words: [&str; 4]) -> String {
-        let command = self.lan.host("web1").command("/tmp/puppet").args(words);
+        let command = self.lan.host("web1").command("/usr/lib/meshd/puppet").args(words);
         command.user(user).succeed().expect("an answer").stdout
     }
 
@@ -374,7 +371,8 @@ fn a_newer_document_without_the_rule_ends_the_session() {
 
 #[test]
 fn a_session_process_that_does_not_read_cannot_hold_the_worker() {
-    let site = Site::start("read\nlogin alice\nread\nexec exec sleep 1000 >&- 2>&-\nread\nflood\nwait");
+    let site =
+        Site::start("read\nlogin alice\nread\nexec exec sleep 1000 >&- 2>&-\nread\nflood\nwait");
     site.call();
     site.wait_for_line("/var/log/broker.log", "does not listen");
     site.wait_for_no_process("meshd-session");

@@ -139,6 +139,17 @@ impl Host {
             .doing(|| format!("open {} on {}", path.display(), self.name))
     }
 
+    /// Puts another program in the place of one of the project's.
+    ///
+    /// # Errors
+    /// [`crate::LabError::Failed`] with what failed.
+    pub fn replace_program(&self, place: &str, program: &str) -> Result<()> {
+        self.sh(&format!(
+            "umount {place}; cp {program} {place} && chmod 755 {place}"
+        ))
+        .map(drop)
+    }
+
     /// Adds an account with a home and bash.
     ///
     /// # Errors

@@ -116,8 +116,8 @@ fn make_devices(dev: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A file of root's is used where it lies; any other is copied, because nothing that runs as root
-/// may belong to somebody else.
+/// A file of root's is used where it lies, and cannot be written to; any other is copied, because
+/// nothing that runs as root may belong to somebody else.
 fn place_program(source: &File, place: &Path) -> Result<()> {
     let doing = || format!("place {}", place.display());
     let handle = PathBuf::from(format!("/proc/self/fd/{}", source.as_raw_fd()));
@@ -128,7 +128,9 @@ fn place_program(source: &File, place: &Path) -> Result<()> {
         return fs::set_permissions(place, PermissionsExt::from_mode(0o755)).doing(doing);
     }
     File::create(place).doing(doing)?;
-    mount_over(place, Some(&handle), MsFlags::MS_BIND, None)
+    mount_over(place, Some(&handle), MsFlags::MS_BIND, None)?;
+    let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount_over(place, None, read_only, None)
 }
 
 fn move_into(root: &Path) -> Result<()> {
