@@ -286,7 +286,7 @@ impl Mesh {
     pub fn start_control(&mut self) -> Result<()> {
         let host = self.host(CONTROL);
         let command = host
-            .command("meshd-control")
+            .command("/usr/sbin/meshd-control")
             .arg("serve")
             .user("meshd-control");
         self.control = Some(Daemon::start(
