@@ -129,14 +129,7 @@ impl<P> Machine<P> {
                 Ok(Request::Login { name })
             }
             FromSession::AllocatePty { channel } => self.allocate_pty(channel),
-            FromSession::Release { channel } => {
-                self.insist_permitted("Release")?;
-                if self.channels.get(&channel) != Some(&Channel::Terminal) {
-                    return Err(Violation::OutOfOrder("Release"));
-                }
-                self.channels.remove(&channel);
-                Ok(Request::Release(channel))
-            }
+            FromSession::Release { channel } => self.release(channel),
             FromSession::Open(open) => self.open(open),
             FromSession::Signal { channel, name } => {
                 self.insist_permitted("Signal")?;
@@ -164,6 +157,16 @@ impl<P> Machine<P> {
         }
         self.channels.insert(channel, Channel::Terminal);
         Ok(Request::AllocatePty(channel))
+    }
+
+    /// A terminal that was refused may be given back too: the message may have been on its way.
+    fn release(&mut self, channel: u32) -> Result<Request, Violation> {
+        self.insist_permitted("Release")?;
+        if self.channels.get(&channel) == Some(&Channel::Running) {
+            return Err(Violation::OutOfOrder("Release"));
+        }
+        self.channels.remove(&channel);
+        Ok(Request::Release(channel))
     }
 
     fn open(&mut self, open: Open) -> Result<Request, Violation> {
