@@ -93,6 +93,10 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
     let _manager = inherited.manager;
     let worker = Worker::new(inherited.worker)?;
     let keys = HostKeys::new(&hello.host_keys);
+    if keys.locked().is_empty() {
+        transport::refuse(inherited.connection, "meshd: this host has no host key").await?;
+        return Err(SessionError::HostKeys);
+    }
     let grace = Duration::from_secs(hello.login_grace.into());
     let (ends, mut end) = mpsc::channel(4);
     let shared = Arc::new(Shared {
@@ -109,7 +113,11 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
     tokio::pin!(link);
     let session = tokio::select! {
         begun = timeout(grace, begin(inherited.connection, &shared)) => match begun {
-            Ok(session) => session?,
+            Ok(Ok(session)) => session,
+            Ok(Err(error)) => {
+                log_client_end(&shared.name, Err(error));
+                return Ok(());
+            }
             Err(_) => return Ok(()),
         },
         ended = &mut link => {
@@ -138,17 +146,13 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
 async fn begin(
     connection: OwnedFd,
     shared: &Arc<Shared>,
-) -> Result<RunningSession<Client>, SessionError> {
+) -> Result<RunningSession<Client>, russh::Error> {
     let (transport, client) = transport::identify(connection).await?;
-    let locked = shared.keys.locked();
-    if locked.is_empty() {
-        return Err(SessionError::HostKeys);
-    }
     let config = Config {
         server_id: SshId::Standard(IDENTIFICATION.into()),
         methods: MethodSet::from(SERVED),
         auth_rejection_time: Duration::ZERO,
-        keys: locked,
+        keys: shared.keys.locked(),
         window_size: WINDOW_BYTES,
         preferred: offer(&client, cpu_has_aes(), shared.keys.algorithms()),
         inactivity_timeout: None,
@@ -157,9 +161,7 @@ async fn begin(
         ..Config::default()
     };
     let client = Client(shared.clone());
-    let session = run_stream(Arc::new(config), transport, client)
-        .await
-        .map_err(std::io::Error::other)?;
+    let session = run_stream(Arc::new(config), transport, client).await?;
     // The engine's task starts at the next wait, so its handler finds the handle.
     let _ = shared.handle.set(session.handle());
     Ok(session)

@@ -12,7 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 
 /// The server's identification, without the end of the line.
-pub(super) const IDENTIFICATION: &str = concat!("SSH-2.0-meshd_", env!("CARGO_PKG_VERSION"));
+///
+/// OpenSSH's client says that it takes no more output (eow@openssh.com) only to servers whose name
+/// begins with its own; without it, `ssh host yes | head -1` never ends.
+pub(super) const IDENTIFICATION: &str =
+    concat!("SSH-2.0-OpenSSH_meshd_", env!("CARGO_PKG_VERSION"));
 
 /// A client that acknowledges nothing for this long is gone (tcp(7), TCP_USER_TIMEOUT).
 const UNACKNOWLEDGED: Duration = Duration::from_secs(120);
@@ -23,6 +27,9 @@ const QUICK_BYTES: usize = 64 << 10;
 
 /// Halves the system calls of an upload; more gains nothing.
 const READ_BUFFER: usize = 64 << 10;
+
+/// How long a refused client may take to close its side.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Sets the socket up.
 ///
@@ -58,6 +65,45 @@ pub(super) async fn identify(connection: OwnedFd) -> io::Result<(Transport, Vec<
     };
     let client = beginning.get(..length).unwrap_or_default().to_vec();
     Ok((BufReader::with_capacity(READ_BUFFER, quick), client))
+}
+
+/// Sends our identification and the reason why nothing follows it, before any key exchange.
+///
+/// # Errors
+/// The kernel's.
+pub(super) async fn refuse(connection: OwnedFd, reason: &str) -> io::Result<()> {
+    let mut stream = TcpStream::from_std(StdStream::from(connection))?;
+    let mut greeting = format!("{IDENTIFICATION}\r\n").into_bytes();
+    greeting.extend(disconnect(reason));
+    stream.write_all(&greeting).await?;
+    stream.shutdown().await?;
+    // Closed with something unread, the connection would be reset, and the reason lost.
+    let mut nowhere = tokio::io::sink();
+    let rest = tokio::io::copy(&mut stream, &mut nowhere);
+    let _ = tokio::time::timeout(LINGER, rest).await;
+    Ok(())
+}
+
+/// SSH_MSG_DISCONNECT without encryption (RFC 4253, sections 6 and 11.1).
+fn disconnect(reason: &str) -> Vec<u8> {
+    const MESSAGE: u8 = 1;
+    const KEY_EXCHANGE_FAILED: u32 = 3;
+    const BLOCK: usize = 8;
+    let mut payload = vec![MESSAGE];
+    payload.extend(KEY_EXCHANGE_FAILED.to_be_bytes());
+    for text in [reason, ""] {
+        payload.extend((text.len() as u32).to_be_bytes());
+        payload.extend(text.as_bytes());
+    }
+    // Length, padding length, payload and at least four bytes of padding fill whole blocks.
+    let padding = BLOCK + 4 - (5 + payload.len() + 4 - 1) % BLOCK - 1;
+    let mut packet = ((1 + payload.len() + padding) as u32)
+        .to_be_bytes()
+        .to_vec();
+    packet.push(padding as u8);
+    packet.extend(payload);
+    packet.resize(packet.len() + padding, 0);
+    packet
 }
 
 /// What the SSH engine reads from and writes to.
@@ -109,5 +155,19 @@ impl AsyncWrite for QuickStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_fills_whole_blocks() {
+        for length in 0..32 {
+            let packet = disconnect(&"x".repeat(length));
+            assert_eq!(packet.len() % 8, 0);
+            assert!((4..16).contains(&packet[4]), "padding {}", packet[4]);
+        }
     }
 }

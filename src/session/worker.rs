@@ -181,6 +181,7 @@ impl Worker {
             worker: self.clone(),
             number,
             messages,
+            terminal_waits: false,
         }
     }
 
@@ -244,6 +245,8 @@ pub(super) struct ChannelLink {
     worker: Arc<Worker>,
     number: u32,
     messages: mpsc::Receiver<ToChannel>,
+    /// There is a terminal, and nothing was to run on it yet.
+    terminal_waits: bool,
 }
 
 impl ChannelLink {
@@ -251,8 +254,9 @@ impl ChannelLink {
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub(super) async fn allocate_pty(&self) -> Result<(), Unanswered> {
+    pub(super) async fn allocate_pty(&mut self) -> Result<(), Unanswered> {
         let channel = self.number;
+        self.terminal_waits = true;
         self.worker
             .send(&FromSession::AllocatePty { channel })
             .await
@@ -262,8 +266,9 @@ impl ChannelLink {
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub(super) async fn open(&self, request: Open) -> Result<(), Unanswered> {
+    pub(super) async fn open(&mut self, request: Open) -> Result<(), Unanswered> {
         let channel = self.number;
+        self.terminal_waits = false;
         self.worker
             .send(&FromSession::Open(Open { channel, ..request }))
             .await
@@ -300,6 +305,12 @@ impl ChannelLink {
 impl Drop for ChannelLink {
     fn drop(&mut self) {
         self.worker.routes().channels.remove(&self.number);
+        if self.terminal_waits {
+            let channel = self.number;
+            let release = FromSession::Release { channel };
+            // Without room for it the worker keeps one terminal more, until the connection ends.
+            let _ = wire::send(self.worker.socket.get_ref().as_fd(), &release, &[]);
+        }
     }
 }
 

@@ -1,0 +1,197 @@
+//! Who comes in, and what the others hear.
+
+use std::sync::Arc;
+
+use meshd_contract::broker::Denial;
+use russh::MethodKind;
+use russh::client::{
+    AuthResult, Config, Handle, Handler, KeyboardInteractiveAuthResponse, connect,
+};
+use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+
+use crate::client::{Server, run, text};
+use crate::worker::Manners;
+
+#[test]
+fn a_denial_is_one_sentence() {
+    let server = Server::new(Manners {
+        permitted: "nobody-else",
+        ..Manners::default()
+    });
+    let output = server.exec("true");
+    assert_eq!(
+        text(&output.stderr),
+        "meshd: policy does not permit you to SSH as user \"alice\"\r\n\
+         alice@127.0.0.1: Permission denied ().\r\n"
+    );
+    assert_eq!(output.status.code(), Some(255));
+}
+
+#[test]
+fn every_denial_is_shown() {
+    for (denial, sentence) in [
+        (
+            Denial::Node,
+            "meshd: policy does not permit you to SSH to this node",
+        ),
+        (
+            Denial::Account("the account alice has expired".to_owned()),
+            "meshd: the account alice has expired",
+        ),
+    ] {
+        let server = Server::new(Manners {
+            permitted: "nobody-else",
+            denial: Some(denial),
+            ..Manners::default()
+        });
+        let output = server.exec("true");
+        let log = text(&output.stderr);
+        assert_eq!(log.matches(sentence).count(), 1, "{log}");
+    }
+}
+
+#[test]
+fn a_name_that_is_no_login_is_asked_about_too() {
+    let server = Server::new(Manners::default());
+    for name in ["-i", "0", "00", " 0", "+0", "0+password"] {
+        let mut ssh = server.client("ssh", &["-l", name]);
+        let output = run(ssh.args(["127.0.0.1", "true"]), b"");
+        assert_eq!(output.status.code(), Some(255), "{name}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn the_password_suffix_asks_for_a_password_only() {
+    let server = Server::new(Manners::default());
+    let mut ssh = server.client("ssh", &["-v", "-o", "BatchMode=no", "-l", "alice+password"]);
+    ssh.env("SSH_ASKPASS", "/bin/echo")
+        .env("SSH_ASKPASS_REQUIRE", "force");
+    let output = run(ssh.args(["127.0.0.1", "echo", "in"]), b"");
+    assert_eq!(text(&output.stdout), "in\n", "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("Authentications that can continue: password\r\n"));
+    assert!(server.worker(|worker| worker.was_asked("login alice")));
+}
+
+#[test]
+fn a_client_that_never_logs_in_is_told() {
+    let server = Server::new(Manners {
+        login_grace: 1,
+        ..Manners::default()
+    });
+    let mut ssh = server.client("ssh", &["-o", "BatchMode=no", "-l", "alice+password"]);
+    // Whoever is asked for a password here does not answer.
+    let askpass = server.directory().join("askpass");
+    let never = "#!/bin/sh\nexec sleep 20\n";
+    std::fs::write(&askpass, never).expect("writes");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&askpass, mode).expect("executable");
+    ssh.env("SSH_ASKPASS", &askpass)
+        .env("SSH_ASKPASS_REQUIRE", "force");
+    let begin = std::time::Instant::now();
+    let mut child = ssh.args(["127.0.0.1", "true"]).spawn().expect("ssh");
+    server.wait_for_end();
+    assert!(begin.elapsed().as_secs() < 15);
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[test]
+fn a_frozen_worker_is_a_clear_error() {
+    let server = Server::new(Manners {
+        login_grace: 2,
+        ..Manners::default()
+    });
+    let mut ssh = server.client("ssh", &["-l", "frozen"]);
+    let output = run(ssh.args(["127.0.0.1", "true"]), b"");
+    let log = text(&output.stderr);
+    assert!(
+        log.contains("meshd: the time to log in has passed"),
+        "{log}"
+    );
+}
+
+#[test]
+fn every_method_is_decided_alike() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let server = Server::new(Manners::default());
+        let mut client = client(&server).await;
+        assert!(
+            client
+                .authenticate_password("alice", "anything")
+                .await
+                .expect("a reply")
+                .success()
+        );
+        let mut client = self::client(&server).await;
+        let key = PrivateKeyWithHashAlg::new(Arc::new(any_key()), None);
+        assert!(
+            client
+                .authenticate_publickey("alice", key)
+                .await
+                .expect("a reply")
+                .success()
+        );
+        let mut client = self::client(&server).await;
+        let reply = client
+            .authenticate_keyboard_interactive_start("alice", None)
+            .await;
+        let reply = reply.expect("a reply");
+        assert!(
+            matches!(reply, KeyboardInteractiveAuthResponse::Success),
+            "{reply:?}"
+        );
+    });
+}
+
+#[test]
+fn a_second_login_ends_the_connection() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let server = Server::new(Manners::default());
+        let mut client = client(&server).await;
+        let refused = client
+            .authenticate_none("bob+password")
+            .await
+            .expect("a reply");
+        let AuthResult::Failure {
+            remaining_methods, ..
+        } = refused
+        else {
+            panic!("accepted");
+        };
+        assert_eq!(&remaining_methods[..], [MethodKind::Password]);
+        let other = client.authenticate_password("alice", "anything").await;
+        assert!(other.is_err() || !other.is_ok_and(|reply| reply.success()));
+        server.wait_for_end();
+        assert!(!server.worker(|worker| worker.was_asked("login alice")));
+    });
+}
+
+fn any_key() -> PrivateKey {
+    let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[9; 32]));
+    PrivateKey::new(pair, "").expect("a key")
+}
+
+struct Trusting;
+
+impl Handler for Trusting {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
+        Ok(true)
+    }
+}
+
+async fn client(server: &Server) -> Handle<Trusting> {
+    let address = ("127.0.0.1", server.port);
+    connect(Arc::new(Config::default()), address, Trusting)
+        .await
+        .expect("a connection")
+}

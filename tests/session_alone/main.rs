@@ -1,0 +1,13 @@
+//! The session process with the stock OpenSSH client on one side and a worker of this test on the
+//! other. Needs root, to start it as its worker does; nothing outside the processes changes.
+
+mod authentication;
+mod client;
+mod ending;
+mod local_terminal;
+mod programs;
+mod several_sessions;
+mod started;
+mod starting;
+mod terminals;
+mod worker;
