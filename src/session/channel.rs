@@ -307,11 +307,7 @@ impl Preparation {
 async fn feed_pipe(mut input: ChannelReadHalf, pipe: Pipe) {
     while let Some(message) = input.wait().await {
         match message {
-            ChannelMsg::Data { data } => {
-                if pipe.write_all(&data).await.is_err() {
-                    return;
-                }
-            }
+            ChannelMsg::Data { data } if pipe.write_all(&data).await.is_err() => return,
             ChannelMsg::Eof | ChannelMsg::Close => return,
             _ => {}
         }

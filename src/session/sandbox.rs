@@ -33,6 +33,10 @@ enum Forms {
 use Forms::{All, Option as SocketOption, Values, Without};
 
 /// What the process needs; anything else ends it.
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "the type of a request of ioctl differs between C libraries"
+)]
 const NEEDED: &[Call] = &[
     (libc::SYS_read, All, "pipes and terminals"),
     (libc::SYS_write, All, "pipes, terminals, the log"),

@@ -39,6 +39,7 @@ pub(crate) struct Started {
 }
 
 /// Starts one for an accepted connection; its log goes to this test's.
+#[expect(clippy::print_stdout, reason = "shown when a test fails")]
 pub(crate) fn start(connection: OwnedFd, how: Start) -> Started {
     let (worker, theirs) = wire::pair().expect("a pair");
     let (manager, link) = wire::pair().expect("a pair");
