@@ -51,7 +51,10 @@ pub(super) fn run(socket: &Path, up: &Up) -> Result<(), CliError> {
         Response::Joined(joined) => joined,
         other => return Err(unexpected(&other)),
     };
-    write_trust(&up.trust, pinned.as_ref(), &joined)?;
+    let insisted = up
+        .control_key
+        .or(pinned.as_ref().map(|pinned| pinned.control_key));
+    write_trust(&up.trust, insisted, pinned.as_ref(), &joined)?;
     let status = match client.ask(&Request::Await)? {
         Response::Status(status) => status,
         other => return Err(unexpected(&other)),
@@ -72,7 +75,7 @@ fn wish(
     };
     let control_key = match (up.control_key, pinned) {
         (Some(given), Some(pinned)) if given != pinned.control_key => {
-            return Err(other_trust(pinned, control, &given));
+            return Err(other_trust(&pinned.control_key, control, &given));
         }
         (Some(key), _) => key,
         (None, pinned) => found_key(client, control, pinned)?,
@@ -99,7 +102,9 @@ fn found_key(
         other => return Err(unexpected(&other)),
     };
     match pinned {
-        Some(pinned) if pinned.control_key != found => Err(other_trust(pinned, control, &found)),
+        Some(pinned) if pinned.control_key != found => {
+            Err(other_trust(&pinned.control_key, control, &found))
+        }
         Some(_) => Ok(found),
         None => {
             tell(&format!(
@@ -111,9 +116,9 @@ fn found_key(
     }
 }
 
-fn other_trust(pinned: &Trust, control: &str, found: &PublicKey) -> CliError {
+fn other_trust(pinned: &PublicKey, control: &str, found: &PublicKey) -> CliError {
     CliError::OtherTrust {
-        pinned: pinned.control_key.fingerprint(),
+        pinned: pinned.fingerprint(),
         control: control.to_owned(),
         found: found.fingerprint(),
     }
@@ -145,17 +150,23 @@ fn read_trust(path: &Path) -> Result<Option<Trust>, CliError> {
     }
 }
 
-/// Root's word on what to believe: the worker reads it at each login.
-fn write_trust(path: &Path, pinned: Option<&Trust>, joined: &Joined) -> Result<(), CliError> {
+/// Root's word on what to believe: the worker reads it at each login. The manager says which key
+/// it has joined with, and is believed only where root has not named one.
+fn write_trust(
+    path: &Path,
+    insisted: Option<PublicKey>,
+    pinned: Option<&Trust>,
+    joined: &Joined,
+) -> Result<(), CliError> {
     let trust = Trust {
         control_key: joined.control_key,
         node: joined.node,
     };
-    if let Some(pinned) = pinned
-        && pinned.control_key != trust.control_key
+    if let Some(insisted) = insisted
+        && insisted != trust.control_key
     {
         let control = "the control server that this host has joined";
-        return Err(other_trust(pinned, control, &trust.control_key));
+        return Err(other_trust(&insisted, control, &trust.control_key));
     }
     if pinned == Some(&trust) {
         return Ok(());
@@ -213,17 +224,28 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("etc/trust.json");
         assert_eq!(read_trust(&path).expect("absent is no error"), None);
-        write_trust(&path, None, &joined(1, 1)).expect("writes");
+        write_trust(&path, None, None, &joined(1, 1)).expect("writes");
         let pinned = read_trust(&path).expect("reads").expect("is there");
         assert_eq!(pinned.node, NodeId(1));
-        write_trust(&path, Some(&pinned), &joined(1, 2)).expect("a new number is no new trust");
-        let refused = write_trust(&path, Some(&pinned), &joined(2, 2));
+        let key = Some(pinned.control_key);
+        write_trust(&path, key, Some(&pinned), &joined(1, 2)).expect("a number is no new trust");
+        let refused = write_trust(&path, key, Some(&pinned), &joined(2, 2));
         assert!(matches!(refused, Err(CliError::OtherTrust { .. })));
         let after = read_trust(&path).expect("reads").expect("is there");
         assert_eq!(
             (after.control_key, after.node),
             (pinned.control_key, NodeId(2))
         );
+    }
+
+    #[test]
+    fn the_key_that_root_names_outranks_what_the_manager_says() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("trust.json");
+        let named = joined(1, 1).control_key;
+        let refused = write_trust(&path, Some(named), None, &joined(2, 1));
+        assert!(matches!(refused, Err(CliError::OtherTrust { .. })));
+        assert!(!path.exists());
     }
 
     #[test]
