@@ -251,7 +251,10 @@ impl Mesh {
             Selector::Internet => node.is_exit(),
             Selector::Shared => false,
             Selector::Role(role) => user.is_some_and(|user| self.roles.get(user) == Some(role)),
-            Selector::Domain(domain) => user.is_some_and(|user| domain_of(user) == Some(domain)),
+            Selector::Domain(domain) => {
+                let known = self.has_domain(domain);
+                known && user.is_some_and(|user| domain_of(user) == Some(domain))
+            }
             Selector::Host(_) | Selector::Ipset(_) | Selector::Range(_) => {
                 let own = node.addresses.both().map(AddressRange::from);
                 let nets = node.subnets().map(|net| (*net).into());

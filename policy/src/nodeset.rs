@@ -65,6 +65,17 @@ impl NodeSet {
         Self::from_sorted(slots_of(&dense))
     }
 
+    pub(crate) fn with(self, slot: u32) -> Self {
+        match self.slots.binary_search(&slot) {
+            Ok(_) => self,
+            Err(at) => {
+                let mut slots = self.slots;
+                slots.insert(at, slot);
+                Self::from_sorted(slots)
+            }
+        }
+    }
+
     pub(crate) fn without(self, slot: u32) -> Self {
         if !self.contains(slot) {
             return self;
@@ -119,6 +130,7 @@ mod tests {
             for slot in 0..300 {
                 prop_assert_eq!(union.contains(slot), expected.contains(&slot));
             }
+            prop_assert!(union.clone().with(without).contains(without));
             let less = union.without(without);
             prop_assert!(!less.contains(without));
             prop_assert_eq!(&less, &expected.into_iter().filter(|s| *s != without).collect());

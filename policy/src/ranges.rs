@@ -127,7 +127,8 @@ fn number(address: IpAddr) -> u128 {
 }
 
 fn merged(mut ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
-    ranges.sort_unstable();
+    // Unlike the unstable sort, this one is fast on two sorted runs, which a union is.
+    ranges.sort();
     let mut result: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
     for (first, last) in ranges {
         match result.last_mut() {

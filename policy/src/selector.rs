@@ -118,6 +118,27 @@ impl Selector {
             })
     }
 
+    /// Whether it names nodes, rather than addresses.
+    pub(crate) fn is_of_nodes(&self) -> bool {
+        match self {
+            Self::User(_)
+            | Self::Group(_)
+            | Self::Tag(_)
+            | Self::Member
+            | Self::Tagged
+            | Self::SelfDevices
+            | Self::Shared
+            | Self::Role(_)
+            | Self::Domain(_) => true,
+            Self::Any
+            | Self::DangerAll
+            | Self::Internet
+            | Self::Host(_)
+            | Self::Ipset(_)
+            | Self::Range(_) => false,
+        }
+    }
+
     /// Whether it names nodes by their user.
     pub(crate) fn is_of_users(&self) -> bool {
         matches!(

@@ -36,10 +36,7 @@ impl Case {
     }
 
     fn oracle(&self) -> Oracle<'_> {
-        Oracle {
-            policy: &self.value,
-            topology: &self.topology,
-        }
+        Oracle::new(&self.value, &self.topology)
     }
 
     fn policy(&self) -> Policy {
@@ -78,7 +75,7 @@ fn lets_in(filter: &[FilterRule], probe: &Probe<'_>) -> bool {
 }
 
 /// Every packet that is tried: between all nodes by both families, from and to networks.
-fn probes(topology: &Topology) -> Vec<Probe<'_>> {
+fn probes<'a>(topology: &'a Topology, protocols: &[u8], ports: &[u16]) -> Vec<Probe<'a>> {
     let mut sources: Vec<IpAddr> = topology
         .nodes
         .iter()
@@ -98,14 +95,14 @@ fn probes(topology: &Topology) -> Vec<Probe<'_>> {
                 if source.is_ipv4() != destination.is_ipv4() {
                     continue;
                 }
-                for protocol in PROTOCOLS {
-                    for port in PORTS {
+                for protocol in protocols {
+                    for port in ports {
                         probes.push(Probe {
                             source: *source,
                             node,
                             destination: *destination,
-                            protocol,
-                            port,
+                            protocol: *protocol,
+                            port: *port,
                         });
                     }
                 }
@@ -146,7 +143,7 @@ fn compiled_views_decide_as_the_plain_reading() {
                 }
             }
         }
-        for probe in probes(&case.topology) {
+        for probe in probes(&case.topology, &PROTOCOLS, &PORTS) {
             let view = compiled.node(probe.node.id);
             assert_eq!(
                 lets_in(&view.filter, &probe),
@@ -271,7 +268,10 @@ fn differences_equal_the_plain_reading() {
         let difference = Difference::between(&old.policy(), &new.policy(), &old.topology);
         let context = format!("seed {seed}: {difference}\n{}\n{}", old.text, new.text);
         let mut changes = ssh_differs(&old, &new, &difference, &context);
-        changes |= network_differs(&old, &new, &difference, &context);
+        let protocols = [0; 3].map(|_| *dice.pick(&PROTOCOLS));
+        let ports = [0; 4].map(|_| *dice.pick(&PORTS));
+        let probes = probes(&old.topology, &protocols, &ports);
+        changes |= network_differs(&old, &new, probes, &difference, &context);
         let seen_only = difference.is_empty() || changes || !difference.network.is_empty();
         assert!(seen_only, "{context}");
     }
@@ -281,6 +281,7 @@ fn differences_equal_the_plain_reading() {
 fn ssh_differs(old: &Case, new: &Case, difference: &Difference, context: &str) -> bool {
     let mut changes = false;
     let compiled = [old, new].map(|case| case.policy().compile(&case.topology));
+    let (oracle, new_oracle) = (old.oracle(), new.oracle());
     let terms = |decided: Option<Decided>| match decided {
         None => (SshOutcome::Deny, Vec::new()),
         Some(decided) if decided.is_check => (SshOutcome::Check, decided.terms),
@@ -290,8 +291,8 @@ fn ssh_differs(old: &Case, new: &Case, difference: &Difference, context: &str) -
         let views = [0, 1].map(|n| compiled[n].node(to.id));
         for from in &old.topology.nodes {
             for login in LOGINS.into_iter().chain(["nobody-names-me"]) {
-                let before = terms(old.oracle().ssh(from, to, login));
-                let after = terms(new.oracle().ssh(from, to, login));
+                let before = terms(oracle.ssh(from, to, login));
+                let after = terms(new_oracle.ssh(from, to, login));
                 let told: Vec<_> = difference
                     .ssh
                     .iter()
@@ -339,15 +340,22 @@ fn class(login: &str, from: &Node, views: &[NodeView]) -> LoginClass {
 }
 
 /// Checks every packet; returns whether any changed.
-fn network_differs(old: &Case, new: &Case, difference: &Difference, context: &str) -> bool {
+fn network_differs(
+    old: &Case,
+    new: &Case,
+    probes: Vec<Probe<'_>>,
+    difference: &Difference,
+    context: &str,
+) -> bool {
     let mut changes = false;
-    for probe in probes(&old.topology) {
-        let outside = old.oracle().node_at(probe.source).is_none();
+    let (oracle, new_oracle) = (old.oracle(), new.oracle());
+    for probe in probes {
+        let outside = oracle.node_at(probe.source).is_none();
         if outside && meshd_contract::address::is_mesh_address(probe.source) {
             continue;
         }
-        let before = old.oracle().permits(&probe).is_some();
-        let after = new.oracle().permits(&probe).is_some();
+        let before = oracle.permits(&probe).is_some();
+        let after = new_oracle.permits(&probe).is_some();
         let told: BTreeSet<ChangeKind> = difference
             .network
             .iter()

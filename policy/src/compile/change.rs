@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use meshd_contract::identity::NodeId;
 
 use super::Compiled;
+use crate::mesh::Mesh;
 use crate::nodeset::NodeSet;
+use crate::selector::Selector;
 use crate::topology::{Node, User};
 
 /// What has to be made anew.
@@ -15,17 +17,25 @@ pub(super) struct Dirty {
     destinations: BTreeSet<usize>,
 }
 
+/// A node and its slot.
+type Entry = (u32, Node);
+
+/// A node before and after a change; none where it is not there.
+struct Swap<'e> {
+    old: Option<&'e Entry>,
+    new: Option<&'e Entry>,
+}
+
 impl Compiled {
     /// Adds a node, or replaces the one of this number; returns every node whose view or whose
     /// peers' names, addresses or owners may have changed.
     pub fn set_node(&mut self, node: Node) -> BTreeSet<NodeId> {
-        let changed = [node.id].into();
-        self.change(&changed, |mesh| mesh.set_node(node))
+        self.replace_node(node.id, |mesh| mesh.set_node(node))
     }
 
     /// Removes a node; returns every node whose view may have changed.
     pub fn remove_node(&mut self, id: NodeId) -> BTreeSet<NodeId> {
-        self.change(&[id].into(), |mesh| mesh.remove_node(id))
+        self.replace_node(id, |mesh| mesh.remove_node(id))
     }
 
     /// Adds a user, or changes its role; returns every node whose view may have changed.
@@ -48,10 +58,86 @@ impl Compiled {
             .collect()
     }
 
+    /// Replaces one node, in each set by itself where the set names nodes only.
+    fn replace_node(&mut self, id: NodeId, apply: impl FnOnce(&mut Mesh)) -> BTreeSet<NodeId> {
+        let changed = [id].into();
+        let mut dirty = Dirty::default();
+        let mut affected = BTreeSet::clone(&changed);
+        self.touch(&changed, &mut dirty);
+        self.see(&changed, &mut affected);
+        self.reach(&dirty, &mut affected);
+        let old = self.entry(id);
+        apply(&mut self.mesh);
+        self.touch(&changed, &mut dirty);
+        let new = self.entry(id);
+        let nodes = Swap {
+            old: old.as_ref(),
+            new: new.as_ref(),
+        };
+        self.replace_in_sets(&nodes, &dirty);
+        self.see(&changed, &mut affected);
+        self.reach(&dirty, &mut affected);
+        affected
+    }
+
+    fn entry(&self, id: NodeId) -> Option<Entry> {
+        let slot = self.mesh.slot(id)?;
+        Some((slot, self.mesh.node(slot)?.clone()))
+    }
+
+    /// Which of the two nodes a list of selectors names.
+    fn swap<'e>(&self, selectors: &[Selector], nodes: &Swap<'e>) -> Swap<'e> {
+        let is_named = |entry: &&Entry| {
+            let names = |selector| self.mesh.touches(selector, &entry.1, &self.document);
+            selectors.iter().any(names)
+        };
+        Swap {
+            old: nodes.old.filter(is_named),
+            new: nodes.new.filter(is_named),
+        }
+    }
+
+    fn replace_in_sets(&mut self, nodes: &Swap<'_>, dirty: &Dirty) {
+        let mut rest = Dirty::default();
+        for &place in &dirty.destinations {
+            let selector = &self.destinations[place].selector;
+            if selector.is_of_nodes() {
+                let swap = self.swap(std::slice::from_ref(selector), nodes);
+                self.destinations[place].replace(swap.old.map(|e| e.0), swap.new.map(|e| e.0));
+            } else {
+                rest.destinations.insert(place);
+            }
+        }
+        for &place in &dirty.sources {
+            let selectors = &self.sources[place].selectors;
+            if selectors.iter().all(Selector::is_of_nodes) {
+                let swap = self.swap(selectors, nodes);
+                self.replace_in_source(place, &swap);
+            } else {
+                rest.sources.insert(place);
+            }
+        }
+        self.rebuild_sets(&rest);
+        self.rebuild_reaches(&dirty.destinations);
+    }
+
+    fn replace_in_source(&mut self, place: usize, swap: &Swap<'_>) {
+        self.sources[place].replace(
+            &self.mesh,
+            swap.old.map(|(slot, node)| (*slot, node)),
+            swap.new.map(|(slot, node)| (*slot, node)),
+        );
+        for rule in 0..self.ssh.len() {
+            if self.ssh[rule].source == place {
+                self.replace_admitted(rule, swap.old.map(|e| &e.1), swap.new.map(|e| &e.1));
+            }
+        }
+    }
+
     fn change(
         &mut self,
         changed: &BTreeSet<NodeId>,
-        apply: impl FnOnce(&mut crate::mesh::Mesh),
+        apply: impl FnOnce(&mut Mesh),
     ) -> BTreeSet<NodeId> {
         let mut dirty = Dirty::default();
         let mut affected = changed.clone();
@@ -94,21 +180,29 @@ impl Compiled {
     }
 
     pub(super) fn rebuild(&mut self, dirty: &Dirty) {
+        self.rebuild_sets(dirty);
+        self.rebuild_reaches(&dirty.destinations);
+    }
+
+    fn rebuild_sets(&mut self, dirty: &Dirty) {
         for place in &dirty.sources {
             self.sources[*place].rebuild(&self.mesh, &self.document);
         }
         for place in &dirty.destinations {
             self.destinations[*place].rebuild(&self.mesh, &self.document);
         }
-        for place in 0..self.network.len() {
-            let destinations = &self.network[place].destinations;
-            if destinations.iter().any(|d| dirty.destinations.contains(d)) {
-                self.rebuild_reach(place);
-            }
-        }
         for place in 0..self.ssh.len() {
             if dirty.sources.contains(&self.ssh[place].source) {
                 self.rebuild_admitted(place);
+            }
+        }
+    }
+
+    fn rebuild_reaches(&mut self, changed: &BTreeSet<usize>) {
+        for place in 0..self.network.len() {
+            let destinations = &self.network[place].destinations;
+            if destinations.iter().any(|d| changed.contains(d)) {
+                self.rebuild_reach(place);
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::model::Document;
 use crate::nodeset::NodeSet;
 use crate::ranges::RangeSet;
 use crate::selector::Selector;
-use crate::topology::Topology;
+use crate::topology::{Node, Topology};
 
 /// A policy applied to a mesh.
 ///
@@ -225,9 +225,27 @@ impl SourceSet {
             members.extend(nodes);
         }
         self.ranges = RangeSet::from_ranges(ranges);
-        let routers: Vec<u32> = mesh.routers_of(&self.ranges).collect();
-        self.visible = members.iter().copied().chain(routers).collect();
         self.members = members.into_iter().collect();
+        self.rebuild_visible(mesh);
+    }
+
+    fn rebuild_visible(&mut self, mesh: &Mesh) {
+        let routers: NodeSet = mesh.routers_of(&self.ranges).collect();
+        self.visible = NodeSet::union([&self.members, &routers]);
+    }
+
+    /// Replaces one node by another, in a set that names nodes only.
+    fn replace(&mut self, mesh: &Mesh, old: Option<(u32, &Node)>, new: Option<(u32, &Node)>) {
+        let addresses = |node: &Node| RangeSet::from_ranges(node.addresses.both().map(Into::into));
+        if let Some((slot, node)) = old {
+            self.members = std::mem::take(&mut self.members).without(slot);
+            self.ranges = self.ranges.minus(&addresses(node));
+        }
+        if let Some((slot, node)) = new {
+            self.members = std::mem::take(&mut self.members).with(slot);
+            self.ranges = self.ranges.union(&addresses(node));
+        }
+        self.rebuild_visible(mesh);
     }
 
     fn is_empty(&self) -> bool {
@@ -263,5 +281,15 @@ impl DestinationSet {
         };
         self.form = form;
         self.nodes = nodes.into_iter().chain(routers).collect();
+    }
+
+    /// Replaces one node by another, in a set that names nodes only.
+    fn replace(&mut self, old: Option<u32>, new: Option<u32>) {
+        if let Some(slot) = old {
+            self.nodes = std::mem::take(&mut self.nodes).without(slot);
+        }
+        if let Some(slot) = new {
+            self.nodes = std::mem::take(&mut self.nodes).with(slot);
+        }
     }
 }

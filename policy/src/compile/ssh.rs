@@ -26,8 +26,9 @@ pub(super) struct Rule {
     /// Destinations that are tagged nodes.
     pub(super) destinations: Vec<usize>,
     own: OwnDevices,
-    /// Who may become whom on a tagged destination; none has no login.
-    admitted: Vec<Admitted>,
+    /// Who may become whom on a tagged destination: users whose login gives them an account by
+    /// themselves, and under no name all others.
+    admitted: BTreeMap<Option<String>, Admitted>,
 }
 
 /// Whose own devices are destinations.
@@ -64,7 +65,7 @@ impl Rule {
             source: interner.source(&section.sources),
             destinations,
             own,
-            admitted: Vec::new(),
+            admitted: BTreeMap::new(),
         }
     }
 
@@ -78,6 +79,38 @@ impl Rule {
 
     pub(super) fn concerns_own_devices(&self) -> bool {
         self.own != OwnDevices::Nobodys
+    }
+
+    /// Under whose name the devices of a node's owner are admitted.
+    fn admitted_as(&self, node: &Node, mesh: &Mesh) -> Option<String> {
+        let user = node.user()?;
+        self.users.localpart(user, mesh).map(|_| user.to_owned())
+    }
+
+    fn admit(&mut self, node: &Node, mesh: &Mesh) {
+        let name = self.admitted_as(node, mesh);
+        let logins = match &name {
+            Some(user) => self.users.of_user(user, mesh),
+            None => self.users.common(),
+        };
+        if is_empty(&logins) {
+            return;
+        }
+        let admitted = self.admitted.entry(name).or_insert_with(|| Admitted {
+            principals: Arc::default(),
+            logins,
+        });
+        Arc::make_mut(&mut admitted.principals).insert(node.id);
+    }
+
+    fn expel(&mut self, node: &Node, mesh: &Mesh) {
+        let name = self.admitted_as(node, mesh);
+        if let Some(admitted) = self.admitted.get_mut(&name) {
+            Arc::make_mut(&mut admitted.principals).remove(&node.id);
+            if admitted.principals.is_empty() {
+                self.admitted.remove(&name);
+            }
+        }
     }
 
     fn rule(&self, admitted: &Admitted) -> SshRule {
@@ -149,33 +182,31 @@ fn is_empty(logins: &Logins) -> bool {
 
 impl Compiled {
     pub(super) fn rebuild_admitted(&mut self, place: usize) {
-        let rule = &self.ssh[place];
-        let members = &self.sources[rule.source].members;
-        let mut by_user: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
-        let mut rest = BTreeSet::new();
-        for node in members.iter().filter_map(|slot| self.mesh.node(slot)) {
-            match node.user() {
-                Some(user) if rule.users.localpart(user, &self.mesh).is_some() => {
-                    by_user.entry(user).or_default().push(node.id);
-                }
-                _ => {
-                    rest.insert(node.id);
-                }
-            }
+        let rule = &mut self.ssh[place];
+        rule.admitted.clear();
+        if rule.destinations.is_empty() {
+            return;
         }
-        let mut admitted: Vec<Admitted> = by_user
-            .into_iter()
-            .map(|(user, ids)| Admitted {
-                principals: Arc::new(ids.into_iter().collect()),
-                logins: rule.users.of_user(user, &self.mesh),
-            })
-            .collect();
-        admitted.push(Admitted {
-            principals: Arc::new(rest),
-            logins: rule.users.common(),
-        });
-        admitted.retain(|a| !a.principals.is_empty() && !is_empty(&a.logins));
-        self.ssh[place].admitted = admitted;
+        let members = &self.sources[rule.source].members;
+        for node in members.iter().filter_map(|slot| self.mesh.node(slot)) {
+            rule.admit(node, &self.mesh);
+        }
+    }
+
+    /// Replaces one node by another among those whom a rule admits.
+    pub(super) fn replace_admitted(
+        &mut self,
+        place: usize,
+        old: Option<&Node>,
+        new: Option<&Node>,
+    ) {
+        let rule = &mut self.ssh[place];
+        if let Some(node) = old {
+            rule.expel(node, &self.mesh);
+        }
+        if let Some(node) = new.filter(|_| !rule.destinations.is_empty()) {
+            rule.admit(node, &self.mesh);
+        }
     }
 
     pub(super) fn ssh_rules(&self, slot: u32) -> Vec<SshRule> {
@@ -188,7 +219,7 @@ impl Compiled {
                 Some(user) if rule.own.include(user) => rules.extend(self.own_rule(rule, user)),
                 Some(_) => {}
                 None if self.is_destination(rule, slot) => {
-                    rules.extend(rule.admitted.iter().map(|admitted| rule.rule(admitted)));
+                    rules.extend(rule.admitted.values().map(|admitted| rule.rule(admitted)));
                 }
                 None => {}
             }

@@ -7,8 +7,9 @@ use meshd_policy::{Node, Role, Topology};
 use serde_json::Value;
 
 pub(crate) struct Oracle<'a> {
-    pub(crate) policy: &'a Value,
-    pub(crate) topology: &'a Topology,
+    policy: &'a Value,
+    topology: &'a Topology,
+    rules: Vec<Rule>,
 }
 
 /// A packet as it reaches the node that owns or carries its destination.
@@ -42,7 +43,15 @@ struct Rule {
     permits: Vec<Permit>,
 }
 
-impl Oracle<'_> {
+impl<'a> Oracle<'a> {
+    pub(crate) fn new(policy: &'a Value, topology: &'a Topology) -> Self {
+        Self {
+            policy,
+            topology,
+            rules: rules(policy),
+        }
+    }
+
     pub(crate) fn permits(&self, probe: &Probe<'_>) -> Option<String> {
         let lacks = self.network_lacks(probe);
         lacks
@@ -53,13 +62,13 @@ impl Oracle<'_> {
 
     /// Each rule with the number of conditions that its nearest permit misses.
     pub(crate) fn network_lacks(&self, probe: &Probe<'_>) -> Vec<(String, usize)> {
-        let rules = self.rules().into_iter();
+        let rules = self.rules.iter();
         rules
             .filter_map(|rule| {
                 let lacks = rule
                     .permits
                     .iter()
-                    .map(|permit| self.lacks(&rule, permit, probe));
+                    .map(|permit| self.lacks(rule, permit, probe));
                 Some((rule.name.clone(), lacks.min()?))
             })
             .collect()
@@ -106,7 +115,7 @@ impl Oracle<'_> {
 
     /// Whether some rule of `to` names `from` as a source.
     fn sees(&self, from: &Node, to: &Node) -> bool {
-        self.rules().iter().any(|rule| {
+        self.rules.iter().any(|rule| {
             rule.permits.iter().any(|permit| {
                 let word = permit.destination.as_str();
                 if word == "autogroup:self" {
@@ -261,45 +270,45 @@ impl Oracle<'_> {
             .filter(|fits| !**fits)
             .count()
     }
+}
 
-    fn rules(&self) -> Vec<Rule> {
-        let list = |section: &str| self.policy[section].as_array().cloned();
-        let (grants, acls) = (list("grants"), list("acls"));
-        if grants.is_none() && acls.is_none() {
-            return vec![Rule {
-                name: "no grants and no acls".to_owned(),
-                sources: vec!["*".to_owned()],
-                permits: vec![Permit {
-                    destination: "*".to_owned(),
-                    protocols: vec![6, 17, 1, 58],
-                    ports: vec![(0, u16::MAX)],
-                }],
-            }];
-        }
-        let grants = grants.unwrap_or_default().into_iter().enumerate();
-        let grants = grants.map(|(index, rule)| Rule {
-            name: format!("grants[{index}]"),
-            sources: words(&rule["src"]),
-            permits: cross(&words(&rule["dst"]), &words(&rule["ip"])),
-        });
-        let acls = acls.unwrap_or_default().into_iter().enumerate();
-        let acls = acls.map(|(index, rule)| Rule {
-            name: format!("acls[{index}]"),
-            sources: words(&rule["src"]),
-            permits: words(&rule["dst"])
-                .iter()
-                .map(|word| {
-                    let (name, ports) = word.rsplit_once(':').expect("a port");
-                    Permit {
-                        destination: name.to_owned(),
-                        protocols: protocols(rule["proto"].as_str()),
-                        ports: ports_of(ports),
-                    }
-                })
-                .collect(),
-        });
-        grants.chain(acls).collect()
+fn rules(policy: &Value) -> Vec<Rule> {
+    let list = |section: &str| policy[section].as_array().cloned();
+    let (grants, acls) = (list("grants"), list("acls"));
+    if grants.is_none() && acls.is_none() {
+        return vec![Rule {
+            name: "no grants and no acls".to_owned(),
+            sources: vec!["*".to_owned()],
+            permits: vec![Permit {
+                destination: "*".to_owned(),
+                protocols: vec![6, 17, 1, 58],
+                ports: vec![(0, u16::MAX)],
+            }],
+        }];
     }
+    let grants = grants.unwrap_or_default().into_iter().enumerate();
+    let grants = grants.map(|(index, rule)| Rule {
+        name: format!("grants[{index}]"),
+        sources: words(&rule["src"]),
+        permits: cross(&words(&rule["dst"]), &words(&rule["ip"])),
+    });
+    let acls = acls.unwrap_or_default().into_iter().enumerate();
+    let acls = acls.map(|(index, rule)| Rule {
+        name: format!("acls[{index}]"),
+        sources: words(&rule["src"]),
+        permits: words(&rule["dst"])
+            .iter()
+            .map(|word| {
+                let (name, ports) = word.rsplit_once(':').expect("a port");
+                Permit {
+                    destination: name.to_owned(),
+                    protocols: protocols(rule["proto"].as_str()),
+                    ports: ports_of(ports),
+                }
+            })
+            .collect(),
+    });
+    grants.chain(acls).collect()
 }
 
 fn cross(destinations: &[String], items: &[String]) -> Vec<Permit> {
