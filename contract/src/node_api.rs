@@ -10,12 +10,15 @@
 //!
 //! All but the first are signed by the node: [`request_text`] under the headers [`NODE_HEADER`],
 //! [`TIME_HEADER`], [`SIGNATURE_HEADER`] (base64). A registering node has no number yet and sends
-//! none; its signature is checked with the key in the body.
+//! none; its signature is checked with the key in the body. A request that changes something counts
+//! once: the same text under the same time is refused as `replayed` (409), so that a node which
+//! repeats itself within a second waits for the next one.
 //!
 //! The stream's events are named after the kinds of documents, their data is the signed text, and
 //! their id is `PEERS.NETWORK`, the two versions that the node has seen by then. A client that
 //! resumes sends it as `Last-Event-ID` and gets only what is newer. A comment every 15 seconds
-//! keeps the stream alive. Errors are [`Problem`]s.
+//! keeps the stream alive. A deleted node gets its last documents, without peers and rules, then
+//! its stream ends, and its requests are refused as `node-gone` (410). Errors are [`Problem`]s.
 
 use std::net::SocketAddr;
 

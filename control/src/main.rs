@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     match cli::perform(cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "meshd-control: {error:#}");
+            let _ = writeln!(std::io::stderr(), "meshd-control: {error}");
             ExitCode::FAILURE
         }
     }

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
+use nix::sys::stat::{Mode, umask};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -37,11 +38,13 @@ pub(crate) fn serve(arguments: &ServeArguments, socket: &Path) -> anyhow::Result
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?
+        .map_err(|error| anyhow!("cannot start threads: {error}"))?
         .block_on(run(arguments, socket))
 }
 
 async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
+    // Nothing that control writes is for others, the database's files included.
+    umask(Mode::from_bits_truncate(0o077));
     let listener = listen(arguments.listen).await?;
     let state = StateDir::open(&arguments.state)?;
     let key = state.control_key()?;
@@ -126,7 +129,7 @@ async fn open_store(state: &StateDir) -> anyhow::Result<Store> {
     let path = state.database();
     let store = Store::open(&path)
         .await
-        .with_context(|| format!("cannot open {}", path.display()))?;
+        .map_err(|error| anyhow!("cannot open {}: {error}", path.display()))?;
     if store.policy().await?.is_none() {
         store
             .save_policy(Engine::default_text(), None, now())

@@ -93,6 +93,11 @@ impl SignedRequest {
         }
     }
 
+    /// Whether it asks for something and changes nothing (RFC 9110, section 9.2.1).
+    pub(crate) fn only_reads(&self) -> bool {
+        self.method == "GET" || self.method == "HEAD"
+    }
+
     /// The body as JSON.
     ///
     /// # Errors

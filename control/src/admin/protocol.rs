@@ -11,7 +11,7 @@ use crate::role::Role;
 use crate::store::{AuthKeyRow, UserRow};
 
 /// The longest request or answer, in bytes.
-pub(crate) const MAX_MESSAGE_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_MESSAGE_BYTES: u64 = 16 << 20;
 
 /// What a command asks for.
 #[derive(Debug, Serialize, Deserialize)]

@@ -115,8 +115,10 @@ impl Drop for AdminSocket {
 
 async fn converse(mut stream: UnixStream, admin: &Admin) -> io::Result<()> {
     let user = stream.peer_cred()?.uid();
+    // The request is read in any case: closing with unread data would take the answer along.
+    let request = read(&mut stream).await;
     let answer = if may_administer(user, nix::unistd::geteuid().as_raw()) {
-        match read(&mut stream).await {
+        match request {
             Ok(request) => admin.perform(request, user).await,
             Err(sentence) => Answer::Failed(sentence),
         }

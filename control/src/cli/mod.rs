@@ -130,17 +130,9 @@ pub(crate) enum AuthkeysCommand {
 /// What an auth key shall be.
 #[derive(Debug, Args)]
 pub(crate) struct CreateAuthkey {
-    /// The joining host belongs to this user.
-    #[arg(
-        long,
-        value_name = "LOGIN",
-        conflicts_with = "tag",
-        required_unless_present = "tag"
-    )]
-    pub(crate) user: Option<String>,
-    /// The joining host carries this tag and belongs to nobody; may be repeated.
-    #[arg(long, value_name = "TAG")]
-    pub(crate) tag: Vec<String>,
+    /// Whose the joining hosts are.
+    #[command(flatten)]
+    pub(crate) owner: AuthkeyOwner,
     /// Good for any number of hosts, not for one only.
     #[arg(long)]
     pub(crate) reusable: bool,
@@ -150,6 +142,18 @@ pub(crate) struct CreateAuthkey {
     /// How long the key can be used for joining.
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     pub(crate) expires: Seconds,
+}
+
+/// Whose hosts an auth key is for: one user's, or nobody's with tags.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct AuthkeyOwner {
+    /// The joining host belongs to this user.
+    #[arg(long, value_name = "LOGIN")]
+    pub(crate) user: Option<String>,
+    /// The joining host carries this tag and belongs to nobody; may be repeated.
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Vec<String>,
 }
 
 /// Commands about nodes.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use anyhow::Context;
+use anyhow::anyhow;
 use meshd_contract::time::Timestamp;
 use serde::Serialize;
 
@@ -25,7 +25,7 @@ pub(super) fn verbatim(text: &str) -> anyhow::Result<()> {
     {
         // Whoever reads has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write the output"),
+        written => written.map_err(|error| anyhow!("cannot write the output: {error}")),
     }
 }
 

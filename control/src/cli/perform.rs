@@ -1,10 +1,10 @@
 //! From a command line to a request, and from its answer to what a person reads.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use meshd_contract::identity::Owner;
 
 use super::output;
@@ -59,9 +59,9 @@ fn auth_key_wish(wish: CreateAuthkey) -> AuthKeyWish {
         true => tag,
         false => format!("tag:{tag}"),
     };
-    let owner = match wish.user {
+    let owner = match wish.owner.user {
         Some(login) => Owner::User(login),
-        None => Owner::Tags(wish.tag.into_iter().map(with_prefix).collect()),
+        None => Owner::Tags(wish.owner.tag.into_iter().map(with_prefix).collect()),
     };
     AuthKeyWish {
         owner,
@@ -94,14 +94,11 @@ fn policy(command: PolicyCommand) -> anyhow::Result<(Request, String)> {
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {
-    if file.as_os_str() == "-" {
-        let mut text = String::new();
-        io::stdin()
-            .read_to_string(&mut text)
-            .context("cannot read standard input as UTF-8")?;
-        return Ok(text);
-    }
-    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+    let text = match file.as_os_str() == "-" {
+        true => io::read_to_string(io::stdin()),
+        false => fs::read_to_string(file),
+    };
+    text.map_err(|error| anyhow!("cannot read the policy from {}: {error}", file.display()))
 }
 
 fn show(answer: Answer, json: bool, file: &str) -> anyhow::Result<()> {

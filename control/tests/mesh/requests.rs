@@ -57,9 +57,16 @@ async fn a_skewed_clock_is_named_as_such() {
 }
 
 #[tokio::test]
-async fn a_request_counts_once() {
+async fn a_request_that_changes_something_counts_once() {
     let control = Control::start();
     let mut node = control.join("web1", "alice@example.com").await;
+    let mut twin = node.clone();
+    node.follow().await.next().await.expect("an event");
+    twin.follow()
+        .await
+        .next()
+        .await
+        .expect("a manager that was restarted");
     let body = serde_json::to_vec(&Report::default()).expect("JSON");
     let request = node.request("POST", "/v1/report", body);
     assert_eq!(send(control.address, request.clone()).await.status, 204);
