@@ -23,17 +23,35 @@ const AES: &[cipher::Name] = &[
 
 const MAC: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
 
-/// The offer to a client with this identification line, on a machine with or without AES
-/// instructions.
+/// What is known of a client by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// OpenSSH's.
+    OpenSsh,
+    /// Any other.
+    Other,
+}
+
+impl Family {
+    /// Reads the beginning of the identification line.
+    pub(super) fn of(identification: &[u8]) -> Self {
+        if identification.starts_with(b"SSH-2.0-OpenSSH") {
+            Self::OpenSsh
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// The offer to a client, on a machine with or without AES instructions.
 ///
 /// OpenSSH asks for ChaCha20 first, which is several times slower where the CPU has AES, so it is
 /// not offered there; clients that may know no AES-GCM are offered it as well.
-pub(super) fn offer(client: &[u8], has_aes: bool, host_keys: Vec<Algorithm>) -> Preferred {
-    let knows_gcm = client.starts_with(b"SSH-2.0-OpenSSH");
+pub(super) fn offer(client: Family, has_aes: bool, host_keys: Vec<Algorithm>) -> Preferred {
     let mut ciphers = AES.to_vec();
     if !has_aes {
         ciphers.insert(0, cipher::CHACHA20_POLY1305);
-    } else if !knows_gcm {
+    } else if client == Family::Other {
         ciphers.push(cipher::CHACHA20_POLY1305);
     }
     Preferred {
@@ -61,7 +79,7 @@ mod tests {
     use super::*;
 
     fn ciphers(client: &[u8], has_aes: bool) -> Vec<String> {
-        let offer = offer(client, has_aes, Vec::new());
+        let offer = offer(Family::of(client), has_aes, Vec::new());
         offer
             .cipher
             .iter()
@@ -85,7 +103,7 @@ mod tests {
 
     #[test]
     fn nothing_old_is_offered() {
-        let offer = offer(b"SSH-2.0-x", false, Vec::new());
+        let offer = offer(Family::Other, false, Vec::new());
         let names = offer.kex.iter().map(|name| name.as_ref().to_owned());
         let names = names.chain(offer.mac.iter().map(|name| name.as_ref().to_owned()));
         let names: Vec<String> = names.chain(ciphers(b"SSH-2.0-x", false)).collect();

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use russh::server::{Auth, Handle};
 use russh::{MethodKind, MethodSet};
 
+use super::algorithms::Family;
 use super::connection::End;
 use super::login::{Login, Method, Methods, Step};
 use super::worker::{Verdict, Worker};
 
-/// The methods that are served.
+/// The methods that are named to a client; `none` never is (RFC 4252, section 5.2).
 pub(super) const SERVED: &[MethodKind] = &[
-    MethodKind::None,
     MethodKind::PublicKey,
     MethodKind::KeyboardInteractive,
     MethodKind::Password,
@@ -70,6 +70,7 @@ impl Authentication {
         self: Arc<Self>,
         worker: Arc<Worker>,
         handle: Handle,
+        client: Family,
         login: Vec<u8>,
     ) -> Result<(), End> {
         match worker.login(login).await {
@@ -82,9 +83,14 @@ impl Authentication {
             }
             Ok(Verdict::Denied(denial)) => {
                 let message = denial.message();
-                // No method is left, so that the client goes on with none.
                 let _ = handle.auth_banner(format!("{message}\r\n"));
-                let _ = handle.auth_reply(self.state().newest, refuse(&[]));
+                if client == Family::OpenSsh {
+                    // It shows the banner, and "Permission denied (policy)." with it. The
+                    // disconnection would repeat the sentence; others show that, and may hide the
+                    // banner.
+                    let finally = Auth::RejectFinally("policy");
+                    let _ = handle.auth_reply(self.state().newest, finally);
+                }
                 Err(End::Denied(message))
             }
             Err(reason) => Err(End::Unanswered(reason)),

@@ -234,6 +234,9 @@ impl SessionChannel {
                         // Nobody reads what the client still sends; it must not wait for room.
                         running.input.abort_all();
                         self.output.exit(status).await;
+                        if let Some(master) = &running.terminal {
+                            master.end_when_drained();
+                        }
                     }
                     Some(ToChannel::Notice(text)) => {
                         self.output.text(Stream::Output, &text).await;

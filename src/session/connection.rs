@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::algorithms::{cpu_has_aes, offer};
+use super::algorithms::{Family, cpu_has_aes, offer};
 use super::authentication::{Authentication, Outcome, SERVED};
 use super::channel::{Asked, SessionChannel};
 use super::host_key::HostKeys;
@@ -39,6 +39,9 @@ const REQUEST_QUEUE: usize = 1024;
 /// How long the last words may take that a user is to read, and the rest of the farewell.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A client that has read something shows it this soon.
+const SHOWN: Duration = Duration::from_millis(20);
 
 /// Why a connection ends by us.
 #[derive(Debug)]
@@ -148,19 +151,23 @@ async fn begin(
     shared: &Arc<Shared>,
 ) -> Result<RunningSession<Client>, russh::Error> {
     let (transport, client) = transport::identify(connection).await?;
+    let family = Family::of(&client);
     let config = Config {
         server_id: SshId::Standard(IDENTIFICATION.into()),
         methods: MethodSet::from(SERVED),
         auth_rejection_time: Duration::ZERO,
         keys: shared.keys.locked(),
         window_size: WINDOW_BYTES,
-        preferred: offer(&client, cpu_has_aes(), shared.keys.algorithms()),
+        preferred: offer(family, cpu_has_aes(), shared.keys.algorithms()),
         inactivity_timeout: None,
         keepalive_interval: Some(KEEPALIVE.0),
         keepalive_max: KEEPALIVE.1,
         ..Config::default()
     };
-    let client = Client(shared.clone());
+    let client = Client {
+        shared: shared.clone(),
+        family,
+    };
     let session = run_stream(Arc::new(config), transport, client).await?;
     // The engine's task starts at the next wait, so its handler finds the handle.
     let _ = shared.handle.set(session.handle());
@@ -237,14 +244,23 @@ impl Shared {
             )
         });
         futures_util::future::join_all(words).await;
-        if let Ok(handle) = self.handle() {
-            let _ = handle.disconnect(code, text, String::new()).await;
+        let Ok(handle) = self.handle() else {
+            return;
+        };
+        if !channels.is_empty() {
+            // OpenSSH's client leaves at once, without what it has read but not shown.
+            let _ = timeout(LAST_WORDS, handle.ping()).await;
+            tokio::time::sleep(SHOWN).await;
         }
+        let _ = handle.disconnect(code, text, String::new()).await;
     }
 }
 
 /// What the SSH engine calls.
-struct Client(Arc<Shared>);
+struct Client {
+    shared: Arc<Shared>,
+    family: Family,
+}
 
 impl Handler for Client {
     type Error = russh::Error;
@@ -255,10 +271,14 @@ impl Handler for Client {
         _hash_alg: Option<HashAlg>,
         exchange_hash: &[u8],
     ) -> Result<Option<Vec<u8>>, Self::Error> {
-        let index = self.0.keys.index(key).ok_or(russh::Error::UnknownKey)?;
-        let signed = self.0.worker.sign(index, exchange_hash).await;
+        let index = self
+            .shared
+            .keys
+            .index(key)
+            .ok_or(russh::Error::UnknownKey)?;
+        let signed = self.shared.worker.sign(index, exchange_hash).await;
         signed.map(Some).map_err(|reason| {
-            log(&self.0.name, &format!("no signature: {reason}"));
+            log(&self.shared.name, &format!("no signature: {reason}"));
             russh::Error::Disconnect
         })
     }
@@ -269,21 +289,21 @@ impl Handler for Client {
         method: &str,
         request: &[u8],
     ) -> Result<Option<Auth>, Self::Error> {
-        match self.0.authentication.request(user, method, request) {
+        match self.shared.authentication.request(user, method, request) {
             Outcome::Answer(auth) => Ok(Some(auth)),
             Outcome::Ask(login, pending) => {
-                let shared = self.0.clone();
+                let (shared, family) = (self.shared.clone(), self.family);
                 let (worker, handle) = (shared.worker.clone(), shared.handle()?);
                 tokio::spawn(async move {
                     let authentication = shared.authentication.clone();
-                    if let Err(end) = authentication.decide(worker, handle, login).await {
+                    if let Err(end) = authentication.decide(worker, handle, family, login).await {
                         shared.end(end);
                     }
                 });
                 Ok(Some(pending))
             }
             Outcome::End(end) => {
-                self.0.end(end);
+                self.shared.end(end);
                 // Nothing is answered any more: the number is nobody's.
                 Ok(Some(Auth::Pending(0)))
             }
@@ -296,12 +316,12 @@ impl Handler for Client {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if self.0.channels().len() >= self.0.max_channels {
+        if self.shared.channels().len() >= self.shared.max_channels {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         }
         reply.accept().await;
-        self.0.open(channel)
+        self.shared.open(channel)
     }
 
     async fn channel_request(
@@ -312,12 +332,12 @@ impl Handler for Client {
         request: &[u8],
     ) -> Result<bool, Self::Error> {
         let asked = (Request::parse(name, request), want_reply);
-        let sent = match self.0.channels().get(&channel) {
+        let sent = match self.shared.channels().get(&channel) {
             Some(open) => open.requests.try_send(asked),
             None => return Ok(true),
         };
         if let Err(mpsc::error::TrySendError::Full(_)) = sent {
-            self.0.end(End::Flood);
+            self.shared.end(End::Flood);
         }
         // The channel's task gets its turn even while the socket has more.
         tokio::task::yield_now().await;
@@ -329,7 +349,7 @@ impl Handler for Client {
         channel: ChannelId,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if let Some(open) = self.0.channels().remove(&channel) {
+        if let Some(open) = self.shared.channels().remove(&channel) {
             open.task.abort();
         }
         Ok(())

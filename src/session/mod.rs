@@ -75,6 +75,7 @@ pub enum SessionError {
 /// # Errors
 /// [`SessionError`] when nothing could be served; an SSH connection that fails later is no error.
 pub fn run() -> Result<(), SessionError> {
+    end_on_panic();
     let inherited = Inherited::take()?;
     privileges::enter_empty_root(paths::EMPTY_ROOT)?;
     privileges::drop_all()?;
@@ -87,6 +88,16 @@ pub fn run() -> Result<(), SessionError> {
     let enforced = sandbox::enter()?;
     log(&hello.connection, &format!("sandbox closed, {enforced}"));
     runtime.block_on(connection::serve(inherited, hello))
+}
+
+/// A task that panics would leave its channel, and its user, waiting: the process ends instead,
+/// and the worker with what it started.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
 }
 
 /// Writes one line for the worker's log.

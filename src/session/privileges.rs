@@ -1,7 +1,6 @@
 //! What the process gives up before it reads from the network.
 
 use caps::CapSet;
-use meshd_contract::broker::MAX_MESSAGE_FDS;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -9,12 +8,12 @@ use nix::unistd::{chdir, chroot};
 
 use super::SessionError;
 
-/// Descriptors that do not belong to a channel: the inherited six, the runtime's, and room for
-/// those of a message that is refused.
-const OWN_FDS: u64 = 24 + MAX_MESSAGE_FDS as u64;
+/// Descriptors that do not belong to a channel: the inherited six, the runtime's, those of a
+/// message that is refused, and those of channels that are just being closed.
+const OWN_FDS: u64 = 64;
 
-/// The most descriptors of one channel: standard input, output and error.
-const FDS_PER_CHANNEL: u64 = 3;
+/// More than the three of one channel: standard input, output and error.
+const FDS_PER_CHANNEL: u64 = 4;
 
 /// More channels than any configuration needs; bounds what a connection can hold open.
 const MOST_CHANNELS: u64 = 1024;

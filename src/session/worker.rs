@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::SessionError;
-use super::pipe::watch;
+use super::pipe::register;
 
 /// A signature takes the worker microseconds; a client waits for it before it shows anything.
 const SIGN_DEADLINE: Duration = Duration::from_secs(20);
@@ -120,7 +120,7 @@ impl Worker {
     pub(super) fn new(socket: OwnedFd) -> std::io::Result<Arc<Self>> {
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Arc::new(Self {
-            socket: watch(socket)?,
+            socket: register(socket)?,
             routes: Mutex::default(),
         }))
     }

@@ -19,13 +19,15 @@ fn a_denial_is_one_sentence() {
         permitted: "nobody-else",
         ..Manners::default()
     });
-    let output = server.exec("true");
-    assert_eq!(
-        text(&output.stderr),
-        "meshd: policy does not permit you to SSH as user \"alice\"\r\n\
-         alice@127.0.0.1: Permission denied ().\r\n"
-    );
-    assert_eq!(output.status.code(), Some(255));
+    for options in [&[][..], &["-o", "BatchMode=no"]] {
+        let output = run(&mut server.ssh(options, &["true"]), b"");
+        assert_eq!(
+            text(&output.stderr),
+            "meshd: policy does not permit you to SSH as user \"alice\"\r\n\
+             alice@127.0.0.1: Permission denied (policy).\r\n"
+        );
+        assert_eq!(output.status.code(), Some(255));
+    }
 }
 
 #[test]

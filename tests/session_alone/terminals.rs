@@ -65,10 +65,15 @@ fn a_shell_shows_its_notice_first() {
 #[test]
 fn a_job_that_stays_behind_does_not_hold_the_terminal() {
     let server = Server::new(Manners::default());
-    let command = "nohup sleep 1000 >/dev/null 2>&1 & echo done $!";
+    let command = "(trap '' HUP; exec sleep 1000) & echo $!; \
+        head -c 1000000 /dev/zero | tr '\\0' x; exit 6";
     let output = run(&mut server.ssh(&["-tt"], &[command]), b"");
-    let line = text(&output.stdout);
-    let pid = line.trim().strip_prefix("done ").expect("its number");
-    let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a number"));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it is still there");
+    assert_eq!(output.status.code(), Some(6));
+    let (pid, rest) = text(&output.stdout)
+        .split_once("\r\n")
+        .map(|(pid, rest)| (pid.parse().expect("a number"), rest.len()))
+        .expect("a line");
+    assert_eq!(rest, 1_000_000, "the rest of the output comes first");
+    let job = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(job, nix::sys::signal::Signal::SIGKILL).expect("it is still there");
 }
