@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use meshd_lab::{DEADLINE, Mesh};
+use meshd_lab::{DEADLINE, Mesh, wait_for};
 
 fn said(mesh: &Mesh, command: &str) -> String {
     let output = mesh.ssh("laptop", &["alice@web1", command]).succeed();
@@ -31,8 +31,9 @@ fn no_limit_of_the_daemons_reaches_a_session() {
     let show = "grep -E '^(NoNewPrivs|Seccomp|CapBnd|CapInh|CapAmb|SigBlk|SigIgn):' /proc/self/status; \
                 readlink /proc/self/ns/mnt /proc/self/ns/net /proc/self/ns/pid /proc/self/ns/user; \
                 cat /proc/self/oom_score_adj; ulimit -a";
+    // su goes through PAM too, which sets limits.
     let web1 = mesh.host("web1");
-    let direct = web1.command("bash").args(["-c", show]).user("alice");
+    let direct = web1.command("su").args(["--command", show, "alice"]);
     assert_eq!(said(&mesh, show), direct.succeed().expect("an end").stdout);
 }
 
@@ -40,8 +41,13 @@ fn no_limit_of_the_daemons_reaches_a_session() {
 fn the_login_is_recorded_where_the_kernel_can() {
     let mesh = Mesh::of_two().expect("a mesh");
     let loginuid = said(&mesh, "cat /proc/self/loginuid 2>/dev/null || echo none");
+    let uid = mesh
+        .host("web1")
+        .sh("id -u alice")
+        .expect("an account")
+        .stdout;
     assert!(
-        ["1000", "none\n"].contains(&loginuid.as_str()),
+        [uid.trim(), "none\n"].contains(&loginuid.as_str()),
         "{loginuid:?}"
     );
 }
@@ -50,7 +56,7 @@ fn the_login_is_recorded_where_the_kernel_can() {
 fn the_environment_is_made_anew() {
     let mesh = Mesh::of_two().expect("a mesh");
     let output = mesh
-        .ssh("laptop", &["-o", "SendEnv=*", "alice@web1", "env"])
+        .ssh("laptop", &["-4", "-o", "SendEnv=*", "alice@web1", "env"])
         .env("LANG", "C.UTF-8")
         .env("LC_TIME", "POSIX")
         .env("LD_LIBRARY_PATH", "/tmp")
@@ -153,8 +159,17 @@ fn an_interactive_session_has_a_terminal_of_its_own() {
         .send("until [ \"$(stty size)\" = '22 55' ]; do sleep 0.1; done; echo resi'zed'\r")
         .expect("typed");
     terminal.expect("resized", DEADLINE).expect("the new size");
-    terminal.send("sleep 1000\r").expect("typed");
+    terminal
+        .send("touch /tmp/asleep; sleep 1000\r")
+        .expect("typed");
+    mesh.wait_for_file("web1", "/tmp/asleep")
+        .expect("a command");
     terminal.send("\u{3}").expect("typed");
+    wait_for("end of sleep", DEADLINE, || {
+        let processes = mesh.host("web1").processes().ok()?;
+        processes.iter().all(|p| p.name != "sleep").then_some(())
+    })
+    .expect("interrupted");
     terminal.send("exit 5\r").expect("typed");
     assert_eq!(ssh.wait(DEADLINE).expect("an end").code(), Some(5));
 }

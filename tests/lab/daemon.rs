@@ -19,19 +19,20 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `command` with its words in `/var/log/NAME.log`, and waits until the file `sign`,
-    /// which it makes, is there.
+    /// Starts `command` with its words in `/var/log/NAME.log`, and waits until it has made the
+    /// file `sign`, anew if there was one.
     ///
     /// # Errors
     /// [`LabError::Failed`] with its log if it ends before that or takes too long.
     pub fn start(host: &Host, name: &str, command: HostCommand, sign: &str) -> Result<Self> {
-        let _ = host.sh(&format!("rm -f {sign}"))?;
+        let old = host.inode(sign);
         let log = host.append(log_of(name))?;
         let mut running = command.spawn_into(&log)?;
         let mut end = None;
         let came = wait_for(&format!("{sign} of {name}"), DEADLINE, || {
             end = running.ended();
-            (end.is_some() || host.exists(sign)).then_some(())
+            let is_new = host.inode(sign).is_some_and(|inode| Some(inode) != old);
+            (end.is_some() || is_new).then_some(())
         });
         if let (Ok(()), None) = (&came, end) {
             return Ok(Self {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -106,6 +107,12 @@ impl Host {
     /// Whether there is such a file.
     pub fn exists(&self, path: impl AsRef<Path>) -> bool {
         self.root.open(path.as_ref(), OFlag::O_PATH).is_ok()
+    }
+
+    /// What tells a file from its successor of the same name; none if there is no file.
+    pub(crate) fn inode(&self, path: &str) -> Option<u64> {
+        let file = self.root.open(path.as_ref(), OFlag::O_PATH).ok()?;
+        Some(file.metadata().ok()?.ino())
     }
 
     /// A file's content as text; bytes that are none are replaced.
