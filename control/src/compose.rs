@@ -15,40 +15,64 @@ pub(crate) use meshd_policy::NodeView as View;
 /// Every node of the mesh by its number.
 pub(crate) type Nodes = BTreeMap<NodeId, NodeRow>;
 
-/// The peer document of `node`, without version and times.
+/// A document that lacks its peers, and who they are.
+///
+/// Most rounds change nothing for most nodes. Whether one does shows without writing out the
+/// peers, which are by far the greatest part.
+#[derive(Debug, Clone)]
+pub(crate) struct Outline<'a, D> {
+    /// Without version, times and peers.
+    pub(crate) document: D,
+    /// Its peers, by number.
+    pub(crate) peers: Vec<&'a NodeRow>,
+}
+
+/// The peer document of `node`.
 ///
 /// Its peers are those that a rule names, whether or not the network lets them in: the worker
 /// decides by rules, and the network by its own.
-pub(crate) fn peer_document(node: &NodeRow, view: &View, nodes: &Nodes) -> PeerDocument {
+pub(crate) fn peer_document<'a>(
+    node: &NodeRow,
+    view: &View,
+    nodes: &'a Nodes,
+) -> Outline<'a, PeerDocument> {
     let named: BTreeSet<NodeId> = view
         .ssh_rules
         .iter()
         .flat_map(|rule| rule.principals.iter().copied())
         .collect();
-    PeerDocument {
+    let document = PeerDocument {
         header: unversioned(node.id),
         name: node.name.clone(),
         addresses: node.slot.addresses(),
-        peers: others(node, &named, nodes).map(peer).collect(),
+        peers: Vec::new(),
         rules: view.ssh_rules.clone(),
+    };
+    Outline {
+        document,
+        peers: others(node, &named, nodes),
     }
 }
 
-/// The network document of `node`, without version and times.
-pub(crate) fn network_document(
+/// The network document of `node`.
+pub(crate) fn network_document<'a>(
     node: &NodeRow,
     view: &View,
-    nodes: &Nodes,
+    nodes: &'a Nodes,
     domain: &str,
-) -> NetworkDocument {
-    NetworkDocument {
+) -> Outline<'a, NetworkDocument> {
+    let document = NetworkDocument {
         header: unversioned(node.id),
         domain: domain.to_owned(),
         name: node.name.clone(),
         addresses: node.slot.addresses(),
         owner: node.owner.clone(),
-        peers: others(node, &view.peers, nodes).map(network_peer).collect(),
+        peers: Vec::new(),
         filter: view.filter.clone(),
+    };
+    Outline {
+        document,
+        peers: others(node, &view.peers, nodes),
     }
 }
 
@@ -62,18 +86,15 @@ fn unversioned(node: NodeId) -> Header {
     }
 }
 
-fn others<'a>(
-    node: &NodeRow,
-    ids: &'a BTreeSet<NodeId>,
-    nodes: &'a Nodes,
-) -> impl Iterator<Item = &'a NodeRow> {
-    let own = node.id;
+fn others<'a>(node: &NodeRow, ids: &BTreeSet<NodeId>, nodes: &'a Nodes) -> Vec<&'a NodeRow> {
     ids.iter()
-        .filter(move |id| **id != own)
+        .filter(|id| **id != node.id)
         .filter_map(|id| nodes.get(id))
+        .collect()
 }
 
-fn peer(node: &NodeRow) -> Peer {
+/// How a node stands in the peer documents of others.
+pub(crate) fn peer(node: &NodeRow) -> Peer {
     Peer {
         node: node.id,
         name: node.name.clone(),
@@ -84,7 +105,8 @@ fn peer(node: &NodeRow) -> Peer {
     }
 }
 
-fn network_peer(node: &NodeRow) -> NetworkPeer {
+/// How a node stands in the network documents of others.
+pub(crate) fn network_peer(node: &NodeRow) -> NetworkPeer {
     NetworkPeer {
         node: node.id,
         name: node.name.clone(),
@@ -99,7 +121,7 @@ fn network_peer(node: &NodeRow) -> NetworkPeer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use meshd_contract::identity::Owner;
     use meshd_contract::key::{PrivateKey, WireGuardKey};
     use meshd_contract::ssh_rule::{Action, Logins, Rights, SshRule};
@@ -107,7 +129,7 @@ mod tests {
     use super::*;
     use crate::address_pool::Slot;
 
-    fn node(n: u8) -> NodeRow {
+    pub(crate) fn node(n: u8) -> NodeRow {
         NodeRow {
             id: NodeId(n.into()),
             name: format!("node{n}").parse().expect("a name"),
@@ -126,6 +148,10 @@ mod tests {
 
     fn nodes() -> Nodes {
         (1..=4).map(node).map(|node| (node.id, node)).collect()
+    }
+
+    fn ids(peers: &[&NodeRow]) -> Vec<u64> {
+        peers.iter().map(|peer| peer.id.0).collect()
     }
 
     fn rule(principals: &[u64]) -> SshRule {
@@ -148,11 +174,9 @@ mod tests {
         };
         let nodes = nodes();
         let peers = peer_document(&nodes[&NodeId(1)], &view, &nodes);
-        let ids: Vec<u64> = peers.peers.iter().map(|peer| peer.node.0).collect();
-        assert_eq!(ids, [2, 3]);
+        assert_eq!(ids(&peers.peers), [2, 3]);
         let network = network_document(&nodes[&NodeId(1)], &view, &nodes, "mesh.internal");
-        let ids: Vec<u64> = network.peers.iter().map(|peer| peer.node.0).collect();
-        assert_eq!(ids, [2, 4]);
+        assert_eq!(ids(&network.peers), [2, 4]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use meshd_contract::document::Version;
 use meshd_contract::identity::NodeId;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::clock::now;
@@ -123,6 +124,21 @@ impl Follower {
                     return None;
                 }
             }
+        }
+    }
+}
+
+impl Drop for Follower {
+    /// The node was heard of up to now.
+    fn drop(&mut self) {
+        let (store, node) = (self.store.clone(), self.node);
+        // A runtime that is ending has no more use for it.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = store.touch_node(node, now()).await {
+                    tracing::debug!(%node, %error, "cannot note when a node was last seen");
+                }
+            });
         }
     }
 }

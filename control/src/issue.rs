@@ -1,5 +1,7 @@
 //! When a document gets a new version, and its signature. Pure but for the signing itself.
 
+use std::collections::BTreeMap;
+
 use meshd_contract::document::{Document, Header, Version};
 use meshd_contract::identity::NodeId;
 use meshd_contract::key::PrivateKey;
@@ -9,7 +11,8 @@ use meshd_contract::signed::seal;
 use meshd_contract::time::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::store::{Issued, Kind, Sealed};
+use crate::compose::{Nodes, Outline, network_peer, peer};
+use crate::store::{Issued, Kind, NodeRow, Sealed};
 
 /// What a new document depends on beside its content.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +23,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) now: Timestamp,
     /// How long it counts, in seconds.
     pub(crate) lifetime: u64,
+    /// Of every node that may be a peer.
+    pub(crate) digests: &'a BTreeMap<NodeId, PeerDigests>,
 }
 
 /// Why a document might be issued.
@@ -31,18 +36,28 @@ pub(crate) enum Occasion {
     Deletion,
 }
 
-/// A document of one of the two kinds, whose header can be set.
+/// A document of one of the two kinds, as far as issuing it goes.
 pub(crate) trait Draft: Document {
     /// Which kind.
     const DOCUMENT_KIND: Kind;
     /// The header to fill in.
     fn header_mut(&mut self) -> &mut Header;
+    /// Puts the peers in.
+    fn fill(&mut self, peers: &[&NodeRow]);
+    /// The digest of what stands in the document for this peer.
+    fn digest_of(digests: &PeerDigests) -> &[u8; 32];
 }
 
 impl Draft for PeerDocument {
     const DOCUMENT_KIND: Kind = Kind::Peers;
     fn header_mut(&mut self) -> &mut Header {
         &mut self.header
+    }
+    fn fill(&mut self, peers: &[&NodeRow]) {
+        self.peers = peers.iter().map(|node| peer(node)).collect();
+    }
+    fn digest_of(digests: &PeerDigests) -> &[u8; 32] {
+        &digests.peer
     }
 }
 
@@ -51,24 +66,56 @@ impl Draft for NetworkDocument {
     fn header_mut(&mut self) -> &mut Header {
         &mut self.header
     }
+    fn fill(&mut self, peers: &[&NodeRow]) {
+        self.peers = peers.iter().map(|node| network_peer(node)).collect();
+    }
+    fn digest_of(digests: &PeerDigests) -> &[u8; 32] {
+        &digests.network_peer
+    }
 }
 
-/// Signs `draft` as a new version if it differs from the newest one, if that one is due for
+/// SHA-256 of what stands for one node in the documents of others.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerDigests {
+    peer: [u8; 32],
+    network_peer: [u8; 32],
+}
+
+impl PeerDigests {
+    /// Of every node.
+    ///
+    /// # Errors
+    /// Only when something cannot be written as JSON.
+    pub(crate) fn of(nodes: &Nodes) -> Result<BTreeMap<NodeId, Self>, serde_json::Error> {
+        let digests = |node: &NodeRow| {
+            Ok(Self {
+                peer: Sha256::digest(serde_json::to_vec(&peer(node))?).into(),
+                network_peer: Sha256::digest(serde_json::to_vec(&network_peer(node))?).into(),
+            })
+        };
+        nodes
+            .iter()
+            .map(|(id, node)| Ok((*id, digests(node)?)))
+            .collect()
+    }
+}
+
+/// Signs a document as a new version if it differs from the newest one, if that one is due for
 /// renewal, if the node has seen a later version than control remembers, or if it is the last.
 ///
-/// The last happens when control's database was restored from a backup: the node would refuse
-/// every version up to the one that it has `seen`.
+/// A node has seen more when control's database was restored from a backup: it would refuse every
+/// version up to the one that it has `seen`.
 ///
 /// # Errors
 /// Only when the document cannot be written as JSON.
 pub(crate) fn issue<D: Draft>(
-    mut draft: D,
+    outline: Outline<'_, D>,
     newest: Option<&Issued>,
     seen: Version,
     occasion: Occasion,
     terms: &Terms<'_>,
 ) -> Result<Option<Sealed>, serde_json::Error> {
-    let content_hash = Sha256::digest(serde_json::to_vec(&draft)?).into();
+    let content_hash = content_hash(&outline, terms.digests)?;
     if occasion == Occasion::Change
         && let Some(newest) = newest
         && newest.content_hash == content_hash
@@ -84,8 +131,10 @@ pub(crate) fn issue<D: Draft>(
         issued_at: terms.now,
         expires_at: terms.now.plus(terms.lifetime),
     };
-    let node: NodeId = draft.header().node;
-    *draft.header_mut() = Header {
+    let mut document = outline.document;
+    document.fill(&outline.peers);
+    let node: NodeId = document.header().node;
+    *document.header_mut() = Header {
         node,
         version: issued.version,
         issued_at: issued.issued_at,
@@ -95,8 +144,22 @@ pub(crate) fn issue<D: Draft>(
         node,
         kind: D::DOCUMENT_KIND,
         issued,
-        text: seal(&draft, terms.key)?,
+        text: seal(&document, terms.key)?,
     }))
+}
+
+fn content_hash<D: Draft>(
+    outline: &Outline<'_, D>,
+    digests: &BTreeMap<NodeId, PeerDigests>,
+) -> Result<[u8; 32], serde_json::Error> {
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_vec(&outline.document)?);
+    for peer in &outline.peers {
+        if let Some(digests) = digests.get(&peer.id) {
+            hash.update(D::digest_of(digests));
+        }
+    }
+    Ok(hash.finalize().into())
 }
 
 /// When a document is replaced although its content stays: at half of its life.
@@ -110,40 +173,44 @@ mod tests {
     use meshd_contract::signed::{Expected, open};
 
     use super::*;
+    use crate::compose::tests::node;
+    use crate::compose::{View, network_document};
 
-    fn draft(name: &str) -> PeerDocument {
-        PeerDocument {
-            header: Header {
-                node: NodeId(7),
-                version: Version(0),
-                issued_at: Timestamp(0),
-                expires_at: Timestamp(0),
-            },
+    /// Node 7 with this name and these peers, each with a WireGuard key of its number.
+    fn mesh(name: &str, peers: &[NodeRow]) -> (NodeRow, View, Nodes) {
+        let node = NodeRow {
             name: name.parse().expect("a name"),
-            addresses: crate::address_pool::Slot(7).addresses(),
-            peers: Vec::new(),
-            rules: Vec::new(),
-        }
-    }
-
-    fn issue_at(name: &str, newest: Option<&Issued>, seen: u64, now: u64) -> Option<Sealed> {
-        issue_on(Occasion::Change, name, newest, seen, now)
+            ..node(7)
+        };
+        let view = View {
+            peers: peers.iter().map(|peer| peer.id).collect(),
+            ..View::default()
+        };
+        let peers = peers.iter().cloned().map(|peer| (peer.id, peer));
+        (node, view, peers.collect())
     }
 
     fn issue_on(
         occasion: Occasion,
-        name: &str,
+        mesh: &(NodeRow, View, Nodes),
         newest: Option<&Issued>,
         seen: u64,
         now: u64,
     ) -> Option<Sealed> {
-        let key = PrivateKey::from_seed(&[1; 32]);
+        let (node, view, nodes) = mesh;
+        let outline = network_document(node, view, nodes, "mesh.internal");
         let terms = Terms {
-            key: &key,
+            key: &PrivateKey::from_seed(&[1; 32]),
             now: Timestamp(now),
             lifetime: 100,
+            digests: &PeerDigests::of(nodes).expect("is JSON"),
         };
-        issue(draft(name), newest, Version(seen), occasion, &terms).expect("is JSON")
+        issue(outline, newest, Version(seen), occasion, &terms).expect("is JSON")
+    }
+
+    fn issue_at(name: &str, newest: Option<&Issued>, seen: u64, now: u64) -> Option<Sealed> {
+        let mesh = mesh(name, &[]);
+        issue_on(Occasion::Change, &mesh, newest, seen, now)
     }
 
     fn first() -> Issued {
@@ -152,14 +219,17 @@ mod tests {
 
     #[test]
     fn the_signed_text_opens_with_its_version_and_times() {
-        let sealed = issue_at("a", None, 0, 1_000).expect("a document");
+        let mesh = mesh("a", &[node(2), node(3)]);
+        let sealed = issue_on(Occasion::Change, &mesh, None, 0, 1_000).expect("a document");
         let expected = Expected {
             node: NodeId(7),
             now: Timestamp(1_099),
             at_least: Version(1),
         };
         let key = PrivateKey::from_seed(&[1; 32]).public();
-        let opened: PeerDocument = open(sealed.text.as_bytes(), &key, &expected).expect("opens");
+        let opened: NetworkDocument = open(sealed.text.as_bytes(), &key, &expected).expect("opens");
+        let peers: Vec<NodeId> = opened.peers.iter().map(|peer| peer.node).collect();
+        assert_eq!(peers, [NodeId(2), NodeId(3)]);
         assert_eq!(opened.header.version, sealed.issued.version);
         assert_eq!(opened.header.expires_at, Timestamp(1_100));
     }
@@ -171,7 +241,8 @@ mod tests {
 
     #[test]
     fn the_last_document_is_a_new_version_even_of_the_same_content() {
-        let last = issue_on(Occasion::Deletion, "a", Some(&first()), 1, 1_001);
+        let mesh = mesh("a", &[]);
+        let last = issue_on(Occasion::Deletion, &mesh, Some(&first()), 1, 1_001);
         assert_eq!(last.map(|last| last.issued.version), Some(Version(2)));
     }
 
@@ -179,6 +250,23 @@ mod tests {
     fn another_content_does() {
         let next = issue_at("b", Some(&first()), 1, 1_001).expect("a document");
         assert_eq!(next.issued.version, Version(2));
+    }
+
+    #[test]
+    fn so_does_every_change_of_a_peer() {
+        let before = mesh("a", &[node(2), node(3)]);
+        let first = issue_on(Occasion::Change, &before, None, 0, 1_000).expect("a document");
+        let again = issue_on(Occasion::Change, &before, Some(&first.issued), 1, 1_001);
+        assert!(again.is_none());
+        let moved = NodeRow {
+            endpoints: vec!["192.0.2.1:51820".parse().expect("an endpoint")],
+            ..node(3)
+        };
+        for peers in [vec![node(2)], vec![node(3)], vec![node(2), moved]] {
+            let after = mesh("a", &peers);
+            let next = issue_on(Occasion::Change, &after, Some(&first.issued), 1, 1_001);
+            assert_eq!(next.map(|next| next.issued.version), Some(Version(2)));
+        }
     }
 
     #[test]

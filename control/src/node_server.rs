@@ -161,11 +161,13 @@ async fn report(
     host_key::check(&report.ssh_host_keys)?;
     let release: String = report.release.chars().take(64).collect();
     let endpoints = endpoints(request.observed, &report);
-    server
+    let is_news = server
         .store
         .save_report(node, &endpoints, &report.ssh_host_keys, &release, now())
         .await?;
-    server.hub.request();
+    if is_news {
+        server.hub.request();
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

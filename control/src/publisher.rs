@@ -16,10 +16,10 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::clock::now;
-use crate::compose::{Nodes, View, network_document, peer_document};
+use crate::compose::{Nodes, Outline, View, network_document, peer_document};
 use crate::engine::{Engine, PolicyError, topology};
 use crate::hub::{Hub, News, Versions};
-use crate::issue::{Draft, Occasion, Terms, issue, renewal};
+use crate::issue::{Draft, Occasion, PeerDigests, Terms, issue, renewal};
 use crate::store::{Issued, Kind, NodeRow, Sealed, Store, StoreError};
 
 /// After a failed round.
@@ -112,7 +112,10 @@ impl Publisher {
         let mesh = self.read_mesh().await?;
         let mut issued = match self.issued.take() {
             Some(issued) => issued,
-            None => self.store.issued().await?,
+            None => {
+                self.store.forget_expired(now()).await?;
+                self.store.issued().await?
+            }
         };
         let now = now();
         let settings = &self.settings;
@@ -187,6 +190,7 @@ fn compose(
         key: &settings.key,
         now,
         lifetime: settings.lifetime,
+        digests: &PeerDigests::of(&mesh.nodes)?,
     };
     let mut batch = Batch {
         mesh,
@@ -232,12 +236,13 @@ impl Batch<'_> {
 
     fn issue<D: Draft>(
         &mut self,
-        draft: D,
+        outline: Outline<'_, D>,
         seen: Version,
         occasion: Occasion,
     ) -> Result<(), serde_json::Error> {
-        let newest = self.issued.get(&(draft.header().node, D::DOCUMENT_KIND));
-        let sealed = issue(draft, newest, seen, occasion, &self.terms)?;
+        let key = (outline.document.header().node, D::DOCUMENT_KIND);
+        let newest = self.issued.get(&key);
+        let sealed = issue(outline, newest, seen, occasion, &self.terms)?;
         self.sealed.extend(sealed);
         Ok(())
     }

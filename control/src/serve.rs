@@ -3,13 +3,17 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::slice;
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::admin::operations::Admin;
 use crate::admin::server::AdminSocket;
@@ -45,6 +49,7 @@ pub(crate) fn serve(arguments: &ServeArguments, socket: &Path) -> anyhow::Result
 async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
     // Nothing that control writes is for others, the database's files included.
     umask(Mode::from_bits_truncate(0o077));
+    permit_descriptors();
     let listener = listen(arguments.listen).await?;
     let state = StateDir::open(&arguments.state)?;
     let key = state.control_key()?;
@@ -80,25 +85,44 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
         lifetime: arguments.document_lifetime.0,
     };
     let publisher = Publisher::new(store.clone(), hub, settings);
-    let tasks = [
-        tokio::spawn(publisher.run(stopped.clone())),
-        tokio::spawn(admin_socket.serve(admin, stopped.clone())),
-        tokio::spawn(crate::https::serve(listener, tls, nodes.router(), stopped)),
-    ];
-    sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(publisher.run(stopped.clone()));
+    tasks.spawn(admin_socket.serve(admin, stopped.clone()));
+    tasks.spawn(crate::https::serve(listener, tls, nodes.router(), stopped));
+    tell_systemd(&NotifyState::Ready);
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        ended = tasks.join_next() => ended,
+    };
     tracing::info!("stopping");
-    sd_notify::notify(&[sd_notify::NotifyState::Stopping])?;
+    tell_systemd(&NotifyState::Stopping);
     stop.send_replace(true);
-    for task in tasks {
-        task.await?;
-    }
+    while tasks.join_next().await.is_some() {}
     store.close().await;
-    Ok(())
+    match ended {
+        None => Ok(()),
+        Some(_) => Err(anyhow!(
+            "a part of the server has failed; its log says more"
+        )),
+    }
+}
+
+fn tell_systemd(state: &NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(slice::from_ref(state)) {
+        tracing::warn!(%error, "cannot tell systemd about the state of the server");
+    }
+}
+
+/// Permits as many descriptors as the system allows: each node holds a connection, and the usual
+/// limit of 1024 is there for programs that use select(2).
+fn permit_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the number of connections stays limited");
+    }
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -127,9 +151,12 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// The database, with the policy of a fresh mesh if it has none.
 async fn open_store(state: &StateDir) -> anyhow::Result<Store> {
     let path = state.database();
-    let store = Store::open(&path)
-        .await
-        .map_err(|error| anyhow!("cannot open {}: {error}", path.display()))?;
+    let store = Store::open(&path).await.map_err(|error| {
+        anyhow!(
+            "cannot open {}: {error}; restore it from a backup",
+            path.display()
+        )
+    })?;
     if store.policy().await?.is_none() {
         store
             .save_policy(Engine::default_text(), None, now())

@@ -124,6 +124,18 @@ impl Store {
         Ok(())
     }
 
+    /// Removes the last documents of deleted nodes that have expired.
+    pub(crate) async fn forget_expired(&self, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query(
+            "DELETE FROM documents WHERE expires_at <= ? \
+             AND node IN (SELECT id FROM nodes WHERE finished = 1)",
+        )
+        .bind(to_sql(now.0))
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
     /// The newest document's version and signed text, if it is newer than `than` and still counts
     /// at `now`.
     pub(crate) async fn newer_document(

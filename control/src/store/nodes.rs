@@ -136,7 +136,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes note of what a node told of itself.
+    /// Takes note of what a node told of itself; whether its peers must hear of it.
     pub(crate) async fn save_report(
         &self,
         id: NodeId,
@@ -144,19 +144,27 @@ impl Store {
         ssh_host_keys: &[String],
         release: &str,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE nodes SET endpoints = ?, ssh_host_keys = ?, release = ?, last_seen = ? \
-             WHERE id = ? AND deleted_at IS NULL",
+    ) -> Result<bool, StoreError> {
+        let mut change = self.write().await?;
+        let changed = sqlx::query(
+            "UPDATE nodes SET endpoints = ?1, ssh_host_keys = ?2 \
+             WHERE id = ?3 AND deleted_at IS NULL AND (endpoints <> ?1 OR ssh_host_keys <> ?2)",
         )
         .bind(to_json(&endpoints)?)
         .bind(to_json(&ssh_host_keys)?)
+        .bind(to_sql(id.0))
+        .execute(&mut *change)
+        .await?;
+        sqlx::query(
+            "UPDATE nodes SET release = ?, last_seen = ? WHERE id = ? AND deleted_at IS NULL",
+        )
         .bind(release)
         .bind(to_sql(now.0))
         .bind(to_sql(id.0))
-        .execute(&self.writer)
+        .execute(&mut *change)
         .await?;
-        Ok(())
+        change.commit().await?;
+        Ok(changed.rows_affected() > 0)
     }
 
     /// Takes note that a node was heard of.

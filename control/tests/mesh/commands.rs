@@ -1,6 +1,12 @@
 //! Commands: each refusal is a sentence, and changes nothing.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
+
+use nix::unistd::geteuid;
 
 use crate::harness::Control;
 
@@ -33,8 +39,8 @@ async fn a_secret_is_shown_once_and_not_stored() {
     let listed =
         control.admin(&["authkeys", "list"]) + &control.admin(&["authkeys", "list", "--json"]);
     assert!(!listed.contains(&secret));
-    for entry in std::fs::read_dir(control.state()).expect("a directory") {
-        let content = std::fs::read(entry.expect("an entry").path()).expect("reads");
+    for entry in fs::read_dir(control.state()).expect("a directory") {
+        let content = fs::read(entry.expect("an entry").path()).expect("reads");
         let found = content
             .windows(secret.len())
             .any(|w| w == secret.as_bytes());
@@ -130,6 +136,38 @@ async fn a_second_server_is_told_why_it_cannot_start() {
     let said = serve(other, socket, "127.0.0.1:0");
     assert!(said.contains("--socket"), "{said}");
     control.admin(&["key"]);
+}
+
+#[tokio::test]
+async fn other_users_of_the_host_are_refused() {
+    let control = Control::start();
+    let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
+    assert_eq!(mode(&control.socket()), 0o600);
+    assert_eq!(mode(&control.state()), 0o700);
+    for entry in fs::read_dir(control.state()).expect("a directory") {
+        assert_eq!(mode(&entry.expect("an entry").path()), 0o600);
+    }
+    // To become somebody else takes root. Who is not root has seen the modes.
+    if geteuid().is_root() {
+        let program = control.program_for_others();
+        let ask = || {
+            let mut command = Command::new(&program);
+            command.arg("--socket").arg(control.socket());
+            let output = command
+                .args(["users", "list"])
+                .uid(65_534)
+                .gid(65_534)
+                .output();
+            let output = output.expect("runs");
+            assert_eq!(output.status.code(), Some(1));
+            String::from_utf8(output.stderr).expect("UTF-8")
+        };
+        let said = ask();
+        assert!(said.contains("use sudo"), "{said}");
+        fs::set_permissions(control.socket(), Permissions::from_mode(0o666)).expect("chmod");
+        let said = ask();
+        assert!(said.contains("only root"), "{said}");
+    }
 }
 
 #[test]

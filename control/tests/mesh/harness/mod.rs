@@ -6,6 +6,7 @@ mod node;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -73,6 +74,15 @@ impl Control {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("admin.sock")
+    }
+
+    /// A copy of the program that every user may reach, beside a socket that every user may reach.
+    pub(crate) fn program_for_others(&self) -> PathBuf {
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(self.directory.path(), open).expect("chmod");
+        let program = self.directory.path().join("meshd-control");
+        fs::copy(env!("CARGO_BIN_EXE_meshd-control"), &program).expect("copies");
+        program
     }
 
     /// Runs a command that must succeed; its standard output.
