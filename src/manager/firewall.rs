@@ -256,23 +256,28 @@ fn by_protocol(
         .filter(|protocol| *protocol != foreign)
         .partition(has_ports);
     let mut rules = Vec::new();
-    for (protocols, ports) in [(with, merge(ports)), (without, Vec::new())] {
-        if protocols.is_empty() {
-            continue;
-        }
+    let mut permit = |protocols: &[u8], port: Option<Value>| {
         let mut expressions = head.to_vec();
-        expressions.push(meta("l4proto", json!({"set": protocols})));
-        if !ports.is_empty() && ports != [PortRange::ALL] {
-            let set: Vec<Value> = ports.iter().map(port_range).collect();
-            expressions.push(matches("==", original_port(), json!({"set": set})));
-        }
+        expressions.push(meta("l4proto", json!({ "set": protocols })));
+        expressions.extend(port.map(|port| matches("==", original_port(), port)));
         expressions.push(accept());
         rules.push(Value::Array(expressions));
+    };
+    let ports = merge(ports);
+    if ports == [PortRange::ALL] && !with.is_empty() {
+        permit(&with, None);
+    } else if !with.is_empty() {
+        // A rule for each range: of a set of these nft prints what it cannot read again, and
+        // administrators save their rules that way.
+        ports.iter().for_each(|range| permit(&with, Some(port_range(range))));
+    }
+    if !without.is_empty() {
+        permit(&without, None);
     }
     rules
 }
 
-/// Sorted and without overlap, as nft wants the elements of a set.
+/// Sorted and without overlap.
 fn merge(mut ports: Vec<PortRange>) -> Vec<PortRange> {
     ports.sort();
     let mut merged: Vec<PortRange> = Vec::new();
