@@ -188,7 +188,8 @@ impl Daemon {
     /// Tells those who have waited for too long what is missing.
     pub(super) fn expire_waiters(&mut self) {
         let now = Instant::now();
-        let sentence = self.problem.clone().unwrap_or_else(|| {
+        let known = self.problem.clone().or_else(|| self.away.clone());
+        let sentence = known.unwrap_or_else(|| {
             format!(
                 "control has sent no documents within {} s: see journalctl -u meshd",
                 UP_DEADLINE.as_secs()
@@ -224,7 +225,7 @@ impl Daemon {
         Status {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             state: self.mesh_state(),
-            problem: self.problem.clone(),
+            problem: self.problem.clone().or_else(|| self.away.clone()),
             control: self.state.as_ref().map(|state| Control {
                 url: state.control.clone(),
                 fingerprint: state.control_key.fingerprint(),

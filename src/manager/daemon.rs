@@ -43,7 +43,10 @@ pub struct Daemon {
     pub(super) documents: Option<Documents>,
     pub(super) mesh: Option<Mesh>,
     pub(super) connections: Connections,
+    /// What is wrong on this host.
     pub(super) problem: Option<String>,
+    /// Why control is away.
+    pub(super) away: Option<String>,
     pub(super) connected: bool,
     pub(super) ssh: watch::Receiver<bool>,
     pub(super) waiters: Vec<(Instant, oneshot::Sender<Response>)>,
@@ -93,6 +96,7 @@ impl Daemon {
             mesh: None,
             connections: Connections::default(),
             problem: None,
+            away: None,
             connected: false,
             ssh,
             waiters: Vec::new(),
@@ -184,6 +188,7 @@ impl Daemon {
         self.documents = None;
         self.reported = None;
         self.problem = None;
+        self.away = None;
         self.mesh.take()
     }
 
@@ -222,15 +227,17 @@ impl Daemon {
             FromControl::Connected => {
                 tracing::info!("control is connected");
                 self.connected = true;
+                self.away = None;
                 self.report_at = Instant::now();
                 self.report().await;
             }
             FromControl::Disconnected(error) => {
-                if self.connected || self.problem.is_none() {
-                    tracing::warn!(%error, "control is away");
+                let sentence = error.to_string();
+                if self.away.as_ref() != Some(&sentence) {
+                    tracing::warn!(error = sentence, "control is away");
                 }
                 self.connected = false;
-                self.problem.get_or_insert(error.to_string());
+                self.away = Some(sentence);
             }
             FromControl::Document { kind, text } => self.take_document(&kind, &text).await,
             FromControl::Gone(reason) => self.gone(&reason).await,

@@ -46,7 +46,10 @@ pub enum Error {
     )]
     NoKernelWireGuard,
     /// There is no TUN device.
-    #[error("/dev/net/tun cannot be opened ({0}): load the module tun (modprobe tun)")]
+    #[error(
+        "/dev/net/tun cannot be opened ({0}): load the module tun (modprobe tun) and let everybody \
+         open it (chmod 0666 /dev/net/tun)"
+    )]
     NoTun(io::Error),
     /// The interface's name is taken by something else.
     #[error(

@@ -3,13 +3,15 @@
 //! | chain | hook | what it does |
 //! |---|---|---|
 //! | `guard` | prerouting, raw | drops mesh addresses that come in through another device |
-//! | `redirect` | prerouting, dstnat | sends port 22 to the manager while SSH is on |
-//! | `resolver` | output, dstnat | sends this host's queries to port 53 to the manager |
+//! | `to_ssh` | prerouting, dstnat | sends port 22 to the manager while SSH is on |
+//! | `to_resolver` | output, dstnat | sends this host's queries to port 53 to the manager |
 //! | `input` | input, filter | lets in from the mesh what the policy permits |
 //! | `forward` | forward, filter | lets nothing new from the mesh through this host |
 //!
+//! No chain has the name of an nft keyword, or its own listing could not be loaded again.
+//!
 //! Ports are those that the peer asked for (`ct original proto-dst`), so that the policy's port 22
-//! covers a connection that `redirect` has sent elsewhere.
+//! covers a connection that `to_ssh` has sent elsewhere.
 
 use std::net::IpAddr;
 
@@ -92,22 +94,22 @@ pub fn table(
             rules: guard(&own, device),
         },
         Chain {
-            name: "redirect",
+            name: "to_ssh",
             kind: "nat",
             hook: "prerouting",
             priority: -100,
             rules: if ssh {
-                redirect(&own, device)
+                to_ssh(&own, device)
             } else {
                 Vec::new()
             },
         },
         Chain {
-            name: "resolver",
+            name: "to_resolver",
             kind: "nat",
             hook: "output",
             priority: -100,
-            rules: resolver(&own),
+            rules: to_resolver(&own),
         },
         Chain {
             name: "input",
@@ -144,7 +146,7 @@ fn guard(own: &MeshAddresses, device: &str) -> Vec<Value> {
 
 /// The address is named, not left to `redirect`, which takes the device's first: for IPv6 that may
 /// be a link-local one.
-fn redirect(own: &MeshAddresses, device: &str) -> Vec<Value> {
+fn to_ssh(own: &MeshAddresses, device: &str) -> Vec<Value> {
     let rule = |family: &str, address: IpAddr| {
         json!([
             comes_in("==", json!(device)),
@@ -156,7 +158,7 @@ fn redirect(own: &MeshAddresses, device: &str) -> Vec<Value> {
     vec![rule("ip", own.v4.into()), rule("ip6", own.v6.into())]
 }
 
-fn resolver(own: &MeshAddresses) -> Vec<Value> {
+fn to_resolver(own: &MeshAddresses) -> Vec<Value> {
     let mut rules = Vec::new();
     for (family, address) in [("ip", IpAddr::from(own.v4)), ("ip6", own.v6.into())] {
         for protocol in ["udp", "tcp"] {

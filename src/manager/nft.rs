@@ -147,7 +147,7 @@ mod tests {
             .iter()
             .filter_map(|command| command.pointer("/flush/chain/name"))
             .collect();
-        assert_eq!(flushed, ["redirect", "input"]);
+        assert_eq!(flushed, ["to_ssh", "input"]);
     }
 
     #[test]

@@ -89,6 +89,9 @@ pub async fn open(
     if use_kernel(choice, &settings.device, links).await? {
         Ok(Box::new(kernel::Kernel::open(settings, links).await?))
     } else {
+        if choice == WireGuardChoice::Auto {
+            tracing::info!("the kernel has no WireGuard: it runs in this process");
+        }
         Ok(Box::new(userspace::Userspace::open(settings, links).await?))
     }
 }
@@ -145,11 +148,7 @@ async fn use_kernel(choice: WireGuardChoice, device: &str, links: &Links) -> Res
         (WireGuardChoice::Kernel, None) => Ok(true),
         (WireGuardChoice::Userspace, None) => Ok(false),
         (WireGuardChoice::Auto, None) => {
-            let kernel = kernel::is_available().await;
-            if !kernel {
-                tracing::info!("the kernel has no WireGuard: it runs in this process");
-            }
-            Ok(kernel)
+            Ok(kernel::is_available().await)
         }
     }
 }
