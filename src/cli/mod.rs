@@ -86,7 +86,10 @@ enum Command {
 #[derive(Debug, Error)]
 pub enum CliError {
     /// The manager does not run.
-    #[error("meshd does not answer on {path} ({reason}): systemctl enable --now meshd")]
+    #[error(
+        "meshd does not answer on {path} ({reason}): systemctl enable --now meshd, and if it does \
+         not stay up, journalctl -u meshd says why"
+    )]
     NoManager {
         /// The socket.
         path: PathBuf,
@@ -153,7 +156,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => {
             // There is nobody left to tell if this fails.
-            let _ = writeln!(io::stderr(), "mesh: {error}");
+            let _ = writeln!(io::stderr(), "mesh: {}", printable(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -191,14 +194,20 @@ fn done(socket: &std::path::Path, verb: &'static str, request: &Request) -> Resu
 /// Writes to standard output.
 fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(printable(text).as_bytes())?;
     Ok(stdout.flush()?)
+}
+
+/// Names and sentences come from other machines; none of them may move the terminal's cursor.
+fn printable(text: &str) -> String {
+    let shown = |c: &char| *c == '\n' || !c.is_control();
+    text.chars().filter(shown).collect()
 }
 
 /// A line for the person at the terminal, beside the command's output.
 fn tell(text: &str) {
     // Output that nobody takes is no reason to stop.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
 #[cfg(test)]
@@ -210,6 +219,11 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn no_text_moves_the_cursor() {
+        assert_eq!(printable("a\u{1b}[2J\r\u{9b}b\n"), "a[2Jb\n");
     }
 
     #[test]

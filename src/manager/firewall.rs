@@ -271,7 +271,9 @@ fn by_protocol(
     } else if !with.is_empty() {
         // A rule for each range: of a set of these nft prints what it cannot read again, and
         // administrators save their rules that way.
-        ports.iter().for_each(|range| permit(&with, Some(port_range(range))));
+        ports
+            .iter()
+            .for_each(|range| permit(&with, Some(port_range(range))));
     }
     if !without.is_empty() {
         permit(&without, None);

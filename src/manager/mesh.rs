@@ -1,6 +1,7 @@
 //! The mesh while it is in use: device, rules, names, and who may connect.
 
 use std::collections::BTreeMap;
+use std::net::UdpSocket;
 use std::sync::Arc;
 
 use meshd_contract::address::MeshAddresses;
@@ -21,6 +22,11 @@ use super::ssh::{Connections, Ssh};
 use super::state::Secret;
 use super::wireguard::diff::{Change, WantedPeer, diff, next_endpoint};
 use super::wireguard::{self, PeerState, Peers, Settings, WireGuard};
+
+/// The most peers that are greeted when the mesh comes up.
+const MAX_GREETINGS: usize = 64;
+/// The discard protocol's port (RFC 863).
+const DISCARD: u16 = 9;
 
 /// Everything that is there only while the mesh is in use. Dropping it leaves the device and the
 /// rules; [`Mesh::take_down`] removes them.
@@ -91,6 +97,7 @@ impl Mesh {
                     last_dump: Peers::new(),
                 };
                 mesh.listen(ssh);
+                greet(document, now);
                 Ok(mesh)
             }
             Err(error) => {
@@ -263,6 +270,24 @@ pub async fn remove_leftovers(options: &Options) -> Result<(), Error> {
     let links = Links::connect()?;
     wireguard::remove_leftover(&options.device, &links).await?;
     Nft::default().remove().await
+}
+
+/// Sends a packet to each peer, which makes WireGuard shake hands with it.
+///
+/// A peer that still holds the session of an earlier device sends into the void until it has waited
+/// for 15 seconds. What it lets in does not matter: its own WireGuard has answered by then.
+fn greet(document: &NetworkDocument, now: Timestamp) {
+    let Ok(socket) = UdpSocket::bind((document.addresses.v4, 0)) else {
+        return;
+    };
+    let keys: Vec<WireGuardKey> = wanted(document, now).iter().map(|peer| peer.key).collect();
+    let peers = document.peers.iter();
+    let reachable = peers.filter(|peer| !peer.endpoints.is_empty());
+    let current = reachable.filter(|peer| keys.contains(&peer.wireguard_key));
+    for peer in current.take(MAX_GREETINGS) {
+        // One that does not go out costs the peer its 15 seconds, and nothing else.
+        let _ = socket.send_to(b"", (peer.addresses.v4, DISCARD));
+    }
 }
 
 fn rules(

@@ -40,8 +40,9 @@ pub fn read_host_keys(path: &Path) -> String {
     }
 }
 
-/// Type and key, without the comment, which names the host's administrator.
-fn host_key(line: &str) -> Option<String> {
+/// Type and key of one line, without the comment, which names the host's administrator; none where
+/// the line holds anything else.
+pub(super) fn host_key(line: &str) -> Option<String> {
     let mut words = line.split_ascii_whitespace();
     let (kind, key) = (words.next()?, words.next()?);
     let legal = !kind.starts_with('#')

@@ -7,6 +7,7 @@ use meshd_contract::network_document::{NetworkDocument, NetworkPeer};
 
 use super::error::Error;
 use super::names::Names;
+use super::report::host_key;
 use super::wireguard::{PeerState, Peers};
 use crate::local_api::Node;
 
@@ -79,8 +80,10 @@ pub fn known_hosts(document: &NetworkDocument, host: Option<&str>) -> Vec<String
             v4 = peer.addresses.v4,
             v6 = peer.addresses.v6,
         );
-        let line = move |key: &String| format!("{names} {key}");
-        peer.ssh_host_keys.iter().map(line).collect::<Vec<_>>()
+        // A key with a line feed in it would vouch for other hosts.
+        let keys = peer.ssh_host_keys.iter().filter_map(|key| host_key(key));
+        let line = move |key: String| format!("{names} {key}");
+        keys.map(line).collect::<Vec<_>>()
     };
     chosen.flat_map(lines).collect()
 }
@@ -128,6 +131,14 @@ mod tests {
         ] {
             assert!(known_hosts(&document, Some(host)).is_empty(), "{host}");
         }
+    }
+
+    #[test]
+    fn a_key_vouches_for_no_other_host() {
+        let mut document = with_key();
+        let key = "ssh-ed25519 AAAA\nbank.example.com ssh-ed25519 BBBB".to_owned();
+        document.peers[0].ssh_host_keys = vec![key];
+        assert_eq!(known_hosts(&document, None), [LINE]);
     }
 
     #[test]

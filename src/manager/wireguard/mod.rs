@@ -147,8 +147,6 @@ async fn use_kernel(choice: WireGuardChoice, device: &str, links: &Links) -> Res
         (_, Some(_)) => Err(taken("WireGuard")),
         (WireGuardChoice::Kernel, None) => Ok(true),
         (WireGuardChoice::Userspace, None) => Ok(false),
-        (WireGuardChoice::Auto, None) => {
-            Ok(kernel::is_available().await)
-        }
+        (WireGuardChoice::Auto, None) => Ok(kernel::is_available().await),
     }
 }

@@ -17,7 +17,6 @@ use gotatun::udp::{UdpTransportFactory, UdpTransportFactoryParams};
 use ipnet::IpNet;
 use ipnetwork::IpNetwork;
 use meshd_contract::key::WireGuardKey;
-use tokio::time::timeout;
 use x25519_dalek::PublicKey;
 
 use super::diff::Change;
@@ -31,10 +30,6 @@ const UDP_BUFFER_BYTES: usize = 4 << 20;
 /// How long another process may need to let go of the device, as when an old manager ends.
 const BUSY_RETRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
-
-/// The most peers that are greeted at the start.
-const MAX_GREETINGS: usize = 64;
-const GREETING_TIME: Duration = Duration::from_millis(100);
 
 type Transports = (OneSocket, TunDevice, TunDevice);
 
@@ -166,21 +161,8 @@ impl Userspace {
             self.device.suspend().await;
             self.device.resume().await.map_err(fault)?;
             self.is_connected = true;
-            self.greet_peers().await;
         }
         Ok(())
-    }
-
-    /// A peer that still holds the session of an earlier run sends into the void until it has
-    /// waited for 15 seconds; a handshake from here ends that at once.
-    async fn greet_peers(&self) {
-        let peers = self.device.peers().await;
-        let reachable = peers.iter().filter(|peer| peer.peer.endpoint.is_some());
-        let keys: Vec<PublicKey> = reachable.map(|peer| peer.peer.public_key).collect();
-        let greetings = keys.iter().take(MAX_GREETINGS);
-        let greetings = greetings.map(|key| self.device.force_handshake(key));
-        // The answers come later; only the first packets go out here.
-        let _ = timeout(GREETING_TIME, future::join_all(greetings)).await;
     }
 
     async fn remove_all(self) -> Result<(), Error> {
