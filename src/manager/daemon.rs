@@ -314,6 +314,7 @@ impl Daemon {
             }
         }
         self.settle().await;
+        self.report().await;
     }
 
     async fn make_fit(&mut self, state: &State, document: &NetworkDocument) -> Result<(), Error> {
@@ -348,7 +349,6 @@ impl Daemon {
             self.mesh = None;
         }
         self.refresh().await;
-        self.report().await;
         self.expire_waiters();
     }
 
