@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod assertions;
+mod check;
 mod compile;
 mod diff;
 mod duration;
@@ -28,6 +29,7 @@ mod suggest;
 mod topology;
 
 pub use assertions::{TestFailure, TestReport};
+pub use check::{CheckReport, check, test};
 pub use compile::{Compiled, NodeView};
 pub use diff::{
     ChangeKind, DiffError, Difference, Endpoint, LoginClass, NetworkChange, SshAccess, SshChange,

@@ -126,7 +126,7 @@ mod tests {
             let expected: BTreeSet<u32> = sets.iter().flatten().copied().collect();
             let sets: Vec<NodeSet> = sets.into_iter().map(|s| s.into_iter().collect()).collect();
             let union = NodeSet::union(&sets);
-            prop_assert_eq!(union.iter().collect::<BTreeSet<_>>(), expected.clone());
+            prop_assert_eq!(&union.iter().collect::<BTreeSet<_>>(), &expected);
             for slot in 0..300 {
                 prop_assert_eq!(union.contains(slot), expected.contains(&slot));
             }

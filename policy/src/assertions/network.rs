@@ -1,7 +1,9 @@
 //! `tests`.
 
+use std::net::IpAddr;
+
 use super::{Endpoint, Run};
-use crate::model::{NetworkTest, Word};
+use crate::model::{NetworkTest, Origin, Word};
 use crate::packet::Packet;
 use crate::ports;
 use crate::read::split_destination;
@@ -49,27 +51,16 @@ impl Run<'_> {
             for destination in &destinations {
                 for (from, to) in pairs(source, destination) {
                     tried += 1;
-                    let reached = protocols.iter().find_map(|protocol| {
-                        self.compiled.permitting_rule(&Packet {
-                            source: from,
-                            destination: to,
-                            protocol: *protocol,
-                            port,
-                        })
-                    });
-                    let between = || {
-                        format!(
-                            "{} ({from}) {{}} {} ({to}) port {port}",
-                            source.name, destination.name
-                        )
-                    };
-                    match (reached, wanted) {
-                        (None, true) => return Err(between().replace("{}", "does not reach")),
-                        (Some(origin), false) => {
-                            let reaches = between().replace("{}", "reaches");
-                            return Err(format!("{reaches}, by {origin}"));
-                        }
-                        (Some(_), true) | (None, false) => {}
+                    let reached = self.reached(from, to, protocols, port);
+                    if reached.is_some() != wanted {
+                        let source = format!("{} ({from})", source.name);
+                        let destination = format!("{} ({to}) port {port}", destination.name);
+                        return Err(match reached {
+                            None => format!("{source} does not reach {destination}"),
+                            Some(origin) => {
+                                format!("{source} reaches {destination}, by {origin}")
+                            }
+                        });
                     }
                 }
             }
@@ -79,13 +70,25 @@ impl Run<'_> {
         }
         Ok(())
     }
+
+    /// The rule that lets one of the protocols through.
+    fn reached(&self, from: IpAddr, to: IpAddr, protocols: &[u8], port: u16) -> Option<Origin> {
+        protocols.iter().find_map(|protocol| {
+            self.compiled.permitting_rule(&Packet {
+                source: from,
+                destination: to,
+                protocol: *protocol,
+                port,
+            })
+        })
+    }
 }
 
 /// Addresses of the same family.
 fn pairs<'a>(
     source: &'a Endpoint,
     destination: &'a Endpoint,
-) -> impl Iterator<Item = (std::net::IpAddr, std::net::IpAddr)> + 'a {
+) -> impl Iterator<Item = (IpAddr, IpAddr)> + 'a {
     source.addresses.iter().flat_map(|from| {
         destination
             .addresses

@@ -15,6 +15,12 @@ enum Wanted {
     Deny,
 }
 
+/// Who calls whom.
+type Parties = (Vec<Source>, Vec<Target>);
+
+/// A calling node and its name.
+type Source = (NodeId, String);
+
 /// A destination: its name and its rules.
 struct Target {
     name: String,
@@ -46,21 +52,17 @@ impl Run<'_> {
         }
     }
 
-    fn parties(&self, test: &SshTest) -> Result<(Vec<(NodeId, String)>, Vec<Target>), String> {
+    fn parties(&self, test: &SshTest) -> Result<Parties, String> {
         if test.source.is_empty() {
             return Err("the test has no src".to_owned());
         }
         if test.destinations.is_empty() {
             return Err("the test has no dst".to_owned());
         }
-        let sources = self
-            .nodes(&test.source)?
-            .into_iter()
-            .map(|(id, name, _)| (id, name))
-            .collect();
+        let sources = self.nodes(&test.source)?;
         let mut targets = Vec::new();
         for Word { text, .. } in &test.destinations {
-            for (id, name, _) in self.nodes(text)? {
+            for (id, name) in self.nodes(text)? {
                 let rules = self.compiled.node(id).ssh_rules;
                 targets.push(Target { name, rules });
             }
@@ -68,23 +70,21 @@ impl Run<'_> {
         Ok((sources, targets))
     }
 
-    fn nodes(&self, word: &str) -> Result<Vec<(NodeId, String, u32)>, String> {
+    fn nodes(&self, word: &str) -> Result<Vec<Source>, String> {
         let mesh = self.compiled.mesh();
         self.endpoints(word)?
             .into_iter()
             .map(|endpoint| {
-                let node = endpoint
-                    .slot
-                    .and_then(|slot| Some((slot, mesh.node(slot)?)));
-                let (slot, node) = node.ok_or_else(|| format!("no node has {word}"))?;
-                Ok((node.id, node.name.to_string(), slot))
+                let node = endpoint.slot.and_then(|slot| mesh.node(slot));
+                let node = node.ok_or_else(|| format!("no node has {word}"))?;
+                Ok((node.id, node.name.to_string()))
             })
             .collect()
     }
 }
 
 fn ssh_assertion(
-    sources: &[(NodeId, String)],
+    sources: &[Source],
     targets: &[Target],
     user: &str,
     wanted: Wanted,

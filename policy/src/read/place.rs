@@ -148,22 +148,20 @@ impl Names {
 
 impl Place {
     fn permits(self, selector: &Selector) -> Result<(), SelectorError> {
-        let (message, help) = match self {
+        let refusal = match self {
             Self::Source => source(selector),
             Self::Destination => destination(selector),
             Self::SshSource => ssh_source(selector),
             Self::SshDestination => ssh_destination(selector),
             Self::TagOwner => owner(selector, "tagOwners"),
             Self::Approver => owner(selector, "autoApprovers"),
-        }
-        .map_or_else(|| (String::new(), ""), |problem| problem);
-        if message.is_empty() {
-            Ok(())
-        } else {
-            Err(SelectorError {
+        };
+        match refusal {
+            None => Ok(()),
+            Some((message, help)) => Err(SelectorError {
                 message,
                 help: help.to_owned(),
-            })
+            }),
         }
     }
 }
