@@ -88,12 +88,12 @@ fn look_around(mesh: &Mesh) -> Result<()> {
     terminal.expect("alice@web1", DEADLINE)?;
     terminal.send("ps -eo user:10,pid,args --forest --cols 110; exit\r")?;
     ssh.wait(DEADLINE)?;
-    show_output(&terminal.shown())
+    show_output(&without_escapes(&terminal.shown()))
 }
 
 fn be_denied(mesh: &Mesh) -> Result<()> {
     say("\nNo rule lets her become root:")?;
-    let line = "ssh root@web1";
+    let line = "ssh root@web1 id";
     typed("laptop", "alice", line)?;
     let output = command(mesh, "laptop", "alice", line).output()?;
     show_output(&output.stderr)?;
@@ -126,12 +126,12 @@ fn be_cut(mesh: &Mesh) -> Result<()> {
     }
     show_output(&said)?;
     let left = mesh.host("web1").processes()?;
-    let sleeps = left
+    let left = left
         .iter()
-        .filter(|process| process.name == "sleep")
+        .filter(|process| process.user == "alice")
         .count();
     say(&format!(
-        "From saving the policy to the end of the session: {:.0} ms; {sleeps} of its processes left.",
+        "From saving the policy to the end of the session: {:.0} ms; {left} of its processes left.",
         milliseconds(cut)
     ))
 }
@@ -188,6 +188,22 @@ fn show_output(text: &str) -> Result<()> {
     lines
         .map(|line| format!("    {line}"))
         .try_for_each(|line| say(&line))
+}
+
+/// Leaves out what a terminal acts on instead of showing it: `ESC [ ... letter` and
+/// `ESC ] ... BEL` (xterm, ctlseqs).
+fn without_escapes(text: &str) -> String {
+    let mut shown = String::new();
+    let mut parts = text.split('\u{1b}');
+    shown.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let end = match part.as_bytes().first() {
+            Some(b']') => part.find('\u{7}'),
+            _ => part.find(|c: char| c.is_ascii_alphabetic()),
+        };
+        shown.push_str(end.and_then(|end| part.get(end + 1..)).unwrap_or_default());
+    }
+    shown
 }
 
 fn say(line: &str) -> Result<()> {

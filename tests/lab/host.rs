@@ -11,6 +11,7 @@ use nix::fcntl::OFlag;
 use crate::error::{Doing, Result};
 use crate::files::Root;
 use crate::held::Held;
+use crate::inside::PROGRAMS;
 use crate::{HostCommand, Output, Terminal, programs};
 
 /// A host: its own root directory, accounts, network, processes, hostname.
@@ -42,9 +43,7 @@ impl Host {
     pub(crate) fn start(name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<Self> {
         let mut lab_init = Command::new(programs::lab_init()?);
         lab_init.arg("host").arg(name);
-        for (source, place) in programs::built()? {
-            lab_init.arg(source).arg(place);
-        }
+        lab_init.env(PROGRAMS, programs::encode(&programs::built()?));
         let held = Held::start(name, &mut lab_init)?;
         let root = Root::of(held.pid).doing(|| format!("open the root of {name}"))?;
         Ok(Self {

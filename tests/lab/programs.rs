@@ -1,5 +1,7 @@
 //! Where the programs under test are, and where they belong in a host.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use meshd_contract::paths;
@@ -48,4 +50,26 @@ pub(crate) fn built() -> Result<Vec<(PathBuf, PathBuf)>> {
         .map(|(name, place)| (directory.join(name), PathBuf::from(place)))
         .filter(|(source, _)| source.exists())
         .collect())
+}
+
+/// Programs and their places as one text, for an environment variable.
+pub(crate) fn encode(programs: &[(PathBuf, PathBuf)]) -> OsString {
+    let mut text = OsString::new();
+    for (source, place) in programs {
+        for path in [source, place] {
+            text.push(path);
+            text.push("\n");
+        }
+    }
+    text
+}
+
+/// What [`encode`] made a text of.
+pub(crate) fn decode(text: &OsStr) -> Vec<(PathBuf, PathBuf)> {
+    let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+    let paths: Vec<_> = text.as_bytes().split(|b| *b == b'\n').collect();
+    paths
+        .chunks_exact(2)
+        .map(|pair| (path(pair[0]), path(pair[1])))
+        .collect()
 }

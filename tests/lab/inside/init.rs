@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,26 +14,21 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
-use super::{READY, accounts, announce, root};
-use crate::Result;
+use super::{PROGRAMS, READY, accounts, announce, root};
 use crate::error::{Doing, LabError};
+use crate::{Result, programs};
 
 /// Where the host's log is.
 pub(crate) const LOG: &str = "/var/log/syslog";
 
-/// `NAME [SOURCE PLACE]...`: becomes the host of this name, with these programs.
+/// `NAME`: becomes the host of this name.
 pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     set_pdeathsig(Signal::SIGKILL).doing(|| "bind the host to the test".to_owned())?;
-    let [name, places @ ..] = arguments.as_slice() else {
-        return Err(LabError::Unfit(
-            "lab-init init NAME [SOURCE PLACE]...".to_owned(),
-        ));
+    let [name] = arguments.as_slice() else {
+        return Err(LabError::Unfit("lab-init init NAME".to_owned()));
     };
-    let programs: Vec<(PathBuf, PathBuf)> = places
-        .chunks_exact(2)
-        .map(|pair| (PathBuf::from(&pair[0]), PathBuf::from(&pair[1])))
-        .collect();
-    root::make(&programs)?;
+    let programs = std::env::var_os(PROGRAMS).unwrap_or_default();
+    root::make(&programs::decode(&programs))?;
     accounts::make(&name.to_string_lossy())?;
     let log = UnixDatagram::bind("/dev/log").doing(|| "make /dev/log".to_owned())?;
     std::fs::set_permissions(

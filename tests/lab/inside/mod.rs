@@ -19,6 +19,10 @@ use crate::error::Doing;
 /// What the first process of a host prints when the host is there.
 pub(crate) const READY: &str = "ready";
 
+/// The variable that brings the project's programs to a host ([`crate::programs::encode`]); as
+/// arguments they would fill every process list.
+pub(crate) const PROGRAMS: &str = "MESHD_LAB_PROGRAMS";
+
 /// The namespaces that a host has to itself.
 pub(crate) const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNS
     .union(CloneFlags::CLONE_NEWNET)
