@@ -307,32 +307,28 @@ impl Mesh {
         self.control.take().expect("control runs")
     }
 
-    /// Starts the manager of a host, with the privilege that its unit gives it.
+    /// Starts the manager of a host.
     ///
     /// # Errors
     /// [`LabError::Failed`] with its log.
     pub fn start_manager(&mut self, host: &str) -> Result<()> {
-        let place = self.host(host);
-        let command = place
-            .command("setpriv")
-            .args([
-                "--reuid",
-                paths::MANAGER_USER,
-                "--regid",
-                paths::MANAGER_USER,
-            ])
-            .arg("--init-groups")
-            .args([
-                "--inh-caps",
-                "-all,+net_admin",
-                "--ambient-caps",
-                "-all,+net_admin",
-            ])
-            .args(["--bounding-set", "-all,+net_admin", "--no-new-privs"])
-            .args(["/usr/sbin/meshd", "--wireguard", &wireguard()]);
-        let daemon = Daemon::start(place, "meshd", command, paths::MANAGER_SOCKET)?;
+        let command = self.manager_command(host);
+        let daemon = Daemon::start(self.host(host), "meshd", command, paths::MANAGER_SOCKET)?;
         self.node(host).manager = Some(daemon);
         Ok(())
+    }
+
+    /// The manager of a host, with the privilege that its unit gives it.
+    pub fn manager_command(&self, host: &str) -> HostCommand {
+        let only_net_admin = "-all,+net_admin";
+        self.host(host)
+            .command("setpriv")
+            .args(["--reuid", paths::MANAGER_USER])
+            .args(["--regid", paths::MANAGER_USER, "--init-groups"])
+            .args(["--inh-caps", only_net_admin])
+            .args(["--ambient-caps", only_net_admin])
+            .args(["--bounding-set", only_net_admin, "--no-new-privs"])
+            .args(["/usr/sbin/meshd", "--wireguard", &wireguard()])
     }
 
     /// Takes the manager of a host, to stop it or to crash it.
