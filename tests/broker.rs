@@ -129,7 +129,10 @@ impl Site {
         let log = web1.append("/tmp/offer.log").expect("a log");
         let address = addresses(1).v4.to_string();
         let words = ["offer", "accepted", &address, "eth0"];
-        let manager = web1.command("/usr/lib/meshd/puppet").args(words).user("meshd");
+        let manager = web1
+            .command("/usr/lib/meshd/puppet")
+            .args(words)
+            .user("meshd");
         let manager = manager.spawn_into(&log).expect("a manager");
         self.wait_for_line("/tmp/offer.log", "listening");
         let port = paths::SSH_PORT;
@@ -150,7 +153,11 @@ impl Site {
 
     /// What a manager's part that offers something else than an accepted socket is told.
     fn offer(&self, user: &str, words: [&str; 4]) -> String {
-        let command = self.lan.host("web1").command("/usr/lib/meshd/puppet").args(words);
+        let command = self
+            .lan
+            .host("web1")
+            .command("/usr/lib/meshd/puppet")
+            .args(words);
         command.user(user).succeed().expect("an answer").stdout
     }
 
