@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use meshd_contract::broker::Denial;
 use russh::MethodKind;
-use russh::client::{
-    AuthResult, Config, Handle, Handler, KeyboardInteractiveAuthResponse, connect,
-};
-use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::client::{AuthResult, KeyboardInteractiveAuthResponse};
+use russh::keys::PrivateKeyWithHashAlg;
 
 use crate::client::{Server, run, text};
+use crate::library::{any_key, block_on, client};
 use crate::worker::Manners;
 
 #[test]
@@ -65,6 +63,19 @@ fn a_name_that_is_no_login_is_asked_about_too() {
 }
 
 #[test]
+fn a_name_that_is_no_text_is_denied_too() {
+    let server = Server::new(Manners::default());
+    let mut ssh = server.client("ssh", &[]);
+    let name = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"a\xff");
+    ssh.arg("-l").arg(name).args(["127.0.0.1", "true"]);
+    let log = text(&run(&mut ssh, b"").stderr);
+    assert!(
+        log.contains("policy does not permit you to SSH as user"),
+        "{log}"
+    );
+}
+
+#[test]
 fn the_password_suffix_asks_for_a_password_only() {
     let server = Server::new(Manners::default());
     let mut ssh = server.client("ssh", &["-v", "-o", "BatchMode=no", "-l", "alice+password"]);
@@ -116,30 +127,27 @@ fn a_frozen_worker_is_a_clear_error() {
 
 #[test]
 fn every_method_is_decided_alike() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.expect("a runtime").block_on(async {
+    block_on(async {
         let server = Server::new(Manners::default());
-        let mut client = client(&server).await;
+        let mut session = client(&server).await;
         assert!(
-            client
+            session
                 .authenticate_password("alice", "anything")
                 .await
                 .expect("a reply")
                 .success()
         );
-        let mut client = self::client(&server).await;
+        let mut session = client(&server).await;
         let key = PrivateKeyWithHashAlg::new(Arc::new(any_key()), None);
         assert!(
-            client
+            session
                 .authenticate_publickey("alice", key)
                 .await
                 .expect("a reply")
                 .success()
         );
-        let mut client = self::client(&server).await;
-        let reply = client
+        let mut session = client(&server).await;
+        let reply = session
             .authenticate_keyboard_interactive_start("alice", None)
             .await;
         let reply = reply.expect("a reply");
@@ -152,13 +160,10 @@ fn every_method_is_decided_alike() {
 
 #[test]
 fn a_second_login_ends_the_connection() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.expect("a runtime").block_on(async {
+    block_on(async {
         let server = Server::new(Manners::default());
-        let mut client = client(&server).await;
-        let refused = client
+        let mut session = client(&server).await;
+        let refused = session
             .authenticate_none("bob+password")
             .await
             .expect("a reply");
@@ -169,31 +174,9 @@ fn a_second_login_ends_the_connection() {
             panic!("accepted");
         };
         assert_eq!(&remaining_methods[..], [MethodKind::Password]);
-        let other = client.authenticate_password("alice", "anything").await;
+        let other = session.authenticate_password("alice", "anything").await;
         assert!(other.is_err() || !other.is_ok_and(|reply| reply.success()));
         server.wait_for_end();
         assert!(!server.worker(|worker| worker.was_asked("login alice")));
     });
-}
-
-fn any_key() -> PrivateKey {
-    let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[9; 32]));
-    PrivateKey::new(pair, "").expect("a key")
-}
-
-struct Trusting;
-
-impl Handler for Trusting {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
-        Ok(true)
-    }
-}
-
-async fn client(server: &Server) -> Handle<Trusting> {
-    let address = ("127.0.0.1", server.port);
-    connect(Arc::new(Config::default()), address, Trusting)
-        .await
-        .expect("a connection")
 }

@@ -4,6 +4,7 @@
 mod authentication;
 mod client;
 mod ending;
+mod library;
 mod local_terminal;
 mod programs;
 mod several_sessions;

@@ -244,7 +244,14 @@ fn forwards_are_refused_and_the_session_goes_on() {
         b"",
     );
     assert_eq!(text(&output.stdout), "on\n");
-    let refused = run(&mut server.ssh(&["-W", "127.0.0.1:1"], &[]), b"");
-    assert!(text(&refused.stderr).contains("administratively prohibited"));
-    assert_eq!(refused.status.code(), Some(255));
+    for target in [&b"127.0.0.1:1"[..], b"a\xff:1"] {
+        let mut ssh = server.client("ssh", &[]);
+        ssh.arg("-W")
+            .arg(OsStr::from_bytes(target))
+            .arg("alice@127.0.0.1");
+        let refused = run(&mut ssh, b"");
+        let log = text(&refused.stderr);
+        assert!(log.contains("administratively prohibited"), "{log}");
+        assert_eq!(refused.status.code(), Some(255));
+    }
 }

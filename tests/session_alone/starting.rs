@@ -132,3 +132,19 @@ fn a_host_without_a_host_key_says_so() {
     assert!(log.contains("meshd: this host has no host key"), "{log}");
     assert_eq!(output.status.code(), Some(255));
 }
+
+#[test]
+fn nonsense_ends_the_connection_and_nothing_worse() {
+    let mut noise = b"SSH-2.0-noise\r\n".to_vec();
+    noise.extend((0..4096_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()));
+    for bytes in [&noise[..], b"GET / HTTP/1.0\r\n\r\n", b"\0", &[0xff; 300]] {
+        let (listener, address) = accepted();
+        let mut client = TcpStream::connect(address).expect("a connection");
+        let mut session = start(accept(&listener), Start::Right);
+        let _worker = Worker::serve(session.worker, Manners::default());
+        std::io::Write::write_all(&mut client, bytes).expect("sends");
+        client.shutdown(std::net::Shutdown::Write).expect("ends");
+        let status = session.child.wait().expect("an end");
+        assert!(status.success(), "{status}");
+    }
+}
