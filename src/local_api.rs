@@ -27,7 +27,7 @@ pub enum Request {
     /// Become part of a mesh, or use it again after `Down`.
     Up {
         /// How to join; none where the node has joined before.
-        join: Option<Join>,
+        join: Option<Box<Join>>,
     },
     /// Answer when the mesh is in use: the interface is up and both documents have arrived.
     Await,

@@ -173,7 +173,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
         Command::Whois { who, json } => {
             status::whois(&mut Client::connect(socket)?, who, *json)?;
         }
-        Command::Ssh { arguments } => return ssh::run(arguments),
+        Command::Ssh { arguments } => return ssh::run(socket, arguments),
         Command::KnownHosts { host } => {
             ssh::known_hosts(&mut Client::connect(socket)?, host.as_deref())?;
         }

@@ -2,26 +2,34 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
+
+use meshd_contract::paths;
 
 use super::client::{Client, unexpected};
 use super::{CliError, print};
 use crate::local_api::{Request, Response};
 
 /// Becomes ssh, which asks this command for the host keys.
-pub(super) fn run(arguments: &[OsString]) -> Result<ExitCode, CliError> {
+pub(super) fn run(socket: &Path, arguments: &[OsString]) -> Result<ExitCode, CliError> {
     let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/mesh".into());
     let mut ssh = Command::new("ssh");
-    ssh.args(options(program.as_os_str())).args(arguments);
+    ssh.args(options(program.as_os_str(), socket))
+        .args(arguments);
     Err(CliError::NoSsh(ssh.exec()))
 }
 
 /// Host keys come from the mesh alone: no file is read or written, and no question asked.
 ///
 /// The first value of an option counts (ssh_config(5)), so that these stand before the user's.
-fn options(program: &OsStr) -> Vec<OsString> {
+fn options(program: &OsStr, socket: &Path) -> Vec<OsString> {
     let mut known_hosts = OsString::from("KnownHostsCommand=");
     known_hosts.push(program);
+    if socket != Path::new(paths::MANAGER_SOCKET) {
+        known_hosts.push(" --socket ");
+        known_hosts.push(socket);
+    }
     known_hosts.push(" known-hosts %H");
     let fixed = [
         "UserKnownHostsFile=none",
@@ -52,7 +60,10 @@ mod tests {
 
     #[test]
     fn ssh_asks_this_program() {
-        let options = options(OsStr::new("/usr/bin/mesh"));
+        let options = options(
+            OsStr::new("/usr/bin/mesh"),
+            Path::new(paths::MANAGER_SOCKET),
+        );
         let asks = OsString::from("KnownHostsCommand=/usr/bin/mesh known-hosts %H");
         assert!(options.contains(&asks));
         assert!(options.iter().step_by(2).all(|flag| flag == "-o"));

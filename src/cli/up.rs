@@ -44,7 +44,10 @@ pub(super) fn run(socket: &Path, up: &Up) -> Result<(), CliError> {
     let mut client = Client::connect(socket)?;
     let pinned = read_trust(&up.trust)?;
     let join = match &up.control {
-        Some(control) => Some(wish(&mut client, up, control, pinned.as_ref())?),
+        Some(control) => {
+            let wish = wish(&mut client, up, control, pinned.as_ref())?;
+            Some(Box::new(wish))
+        }
         None => None,
     };
     let joined = match client.ask(&Request::Up { join })? {

@@ -78,7 +78,7 @@ impl Daemon {
         });
     }
 
-    async fn up(&mut self, wish: Option<Join>, reply: oneshot::Sender<Response>) {
+    async fn up(&mut self, wish: Option<Box<Join>>, reply: oneshot::Sender<Response>) {
         if self.is_joining {
             return send(reply, error(&Error::Busy));
         }
@@ -93,7 +93,7 @@ impl Daemon {
         let (options, before) = (self.options.clone(), self.state.clone());
         self.tasks.spawn(async move {
             let outcome = join(&options, before, &wish).await;
-            Done::Joined(outcome, reply)
+            Done::Joined(outcome.map(Box::new), reply)
         });
     }
 
@@ -151,7 +151,9 @@ impl Daemon {
     /// A task beside the loop has ended; none if it was interrupted.
     pub(super) async fn task_done(&mut self, done: Option<Done>) {
         match done {
-            Some(Done::Joined(outcome, reply)) => self.joined(outcome, reply).await,
+            Some(Done::Joined(outcome, reply)) => {
+                self.joined(outcome.map(|state| *state), reply).await;
+            }
             Some(Done::LoggedOut(told, reply)) => {
                 // Control that does not know the node any more has nothing against it.
                 let gone = matches!(told, Err(Error::Problem { status: 410, .. }));

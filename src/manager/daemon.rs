@@ -63,7 +63,7 @@ pub struct Daemon {
 /// What a task beside the loop has come to.
 pub(super) enum Done {
     /// To be answered to the one who asked.
-    Joined(Result<State, Error>, oneshot::Sender<Response>),
+    Joined(Result<Box<State>, Error>, oneshot::Sender<Response>),
     /// The control server's key was looked up; nothing to do here.
     Asked,
     /// Control has said good-bye, or could not be told.
@@ -144,7 +144,7 @@ impl Daemon {
                 }
                 () = failed(self.mesh.as_mut()) => {
                     tracing::error!("the WireGuard device has failed: it is brought up again");
-                    self.mesh = None;
+                    self.release().await;
                 }
                 _ = ticks.tick() => self.tick().await,
             }
@@ -323,8 +323,7 @@ impl Daemon {
         if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.fits(document)) {
             return mesh.update(document, ssh, now).await;
         }
-        // Listeners on old addresses end with the old value, before the new ones begin.
-        self.mesh = None;
+        self.release().await;
         let key = &state.wireguard_key;
         let mesh =
             Mesh::bring_up(&self.options, key, document, &self.connections, ssh, now).await?;
@@ -346,10 +345,29 @@ impl Daemon {
             && let Err(error) = mesh.look_after_peers(clock::now()).await
         {
             tracing::error!(%error, "the device has gone: it is brought up again");
-            self.mesh = None;
+            self.release().await;
         }
-        self.refresh().await;
+        if self.needs_refresh() {
+            self.refresh().await;
+        }
+        self.report().await;
         self.expire_waiters();
+    }
+
+    /// Whether something failed before, or a key or the document has expired since.
+    fn needs_refresh(&self) -> bool {
+        let document = self.documents.as_ref().and_then(Documents::network);
+        let (Some(mesh), Some(document), None) = (&self.mesh, document, &self.problem) else {
+            return true;
+        };
+        !mesh.is_current(document, *self.ssh.borrow(), clock::now())
+    }
+
+    /// Closes every socket and leaves the device and its rules, so that they can be adopted again.
+    async fn release(&mut self) {
+        if let Some(mesh) = self.mesh.take() {
+            mesh.release().await;
+        }
     }
 
     /// Tells control about this node if it has changed.

@@ -15,6 +15,7 @@ use meshd_contract::address::MeshAddresses;
 use meshd_contract::paths::DNS_PORT;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::error::Error;
 use super::names::Names;
@@ -24,10 +25,11 @@ use super::socket;
 const TTL: u32 = 60;
 const TCP_TIMEOUT: Duration = Duration::from_secs(5);
 const TCP_BUFFERED_ANSWERS: usize = 16;
+const STOP_TIME: Duration = Duration::from_secs(1);
 
 /// A running resolver; dropping it ends it.
 pub struct Dns {
-    _server: Server<Handler>,
+    server: Server<Handler>,
 }
 
 impl Dns {
@@ -47,7 +49,15 @@ impl Dns {
             server.register_socket(udp);
             server.register_listener(tcp, TCP_TIMEOUT, TCP_BUFFERED_ANSWERS);
         }
-        Ok(Self { _server: server })
+        Ok(Self { server })
+    }
+
+    /// Stops answering; ends when the ports are free.
+    pub async fn stop(mut self) {
+        let stopped = timeout(STOP_TIME, self.server.shutdown_gracefully()).await;
+        if !matches!(stopped, Ok(Ok(()))) {
+            tracing::debug!("the resolver did not stop in time");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a host becomes a node.
 
-use meshd_contract::node_api::RegisterRequest;
+use meshd_contract::node_api::{RegisterRequest, RegisterResponse};
 
 use super::control::connection::{Connection, Credentials, Server};
 use super::control::url::ControlUrl;
@@ -30,10 +30,32 @@ pub async fn join(options: &Options, before: Option<State>, join: &Join) -> Resu
         key: join.control_key,
     };
     // Connected before anything is written: what fails most often leaves no trace.
-    let mut connection = Connection::open(&server).await?;
+    let connection = Connection::open(&server).await?;
     let file = StateFile::in_directory(&options.state);
     // A node whose registration is answered into the void must find its keys again.
     file.save(&pending)?;
+    match register(connection, &pending, auth_key, join).await {
+        Ok(registered) => {
+            Documents::clear(&options.state)?;
+            let state = joined(pending, registered);
+            file.save(&state)?;
+            Ok(state)
+        }
+        Err(error) => {
+            if matches!(error, Error::Problem { .. }) {
+                restore(&file, before.as_ref())?;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn register(
+    mut connection: Connection,
+    pending: &State,
+    auth_key: String,
+    join: &Join,
+) -> Result<RegisterResponse, Error> {
     let request = RegisterRequest {
         auth_key,
         node_key: pending.node_key.signing_key().public(),
@@ -44,29 +66,20 @@ pub async fn join(options: &Options, before: Option<State>, join: &Join) -> Resu
         key: pending.node_key.signing_key(),
         node: None,
     };
-    let answer: Result<meshd_contract::node_api::RegisterResponse, Error> = connection
+    connection
         .post("/v1/register", &credentials, &request)
-        .await;
-    let registered = match answer {
-        Ok(registered) => registered,
-        Err(error) => {
-            if matches!(error, Error::Problem { .. }) {
-                restore(&file, before.as_ref())?;
-            }
-            return Err(error);
-        }
-    };
-    Documents::clear(&options.state)?;
-    let state = State {
+        .await
+}
+
+fn joined(pending: State, registered: RegisterResponse) -> State {
+    State {
         membership: Some(Membership {
             node: registered.node,
             name: registered.name,
             up: true,
         }),
         ..pending
-    };
-    file.save(&state)?;
-    Ok(state)
+    }
 }
 
 fn same_mesh(state: &State, url: &ControlUrl, join: &Join) -> Result<State, Error> {

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::sync::Arc;
 
-use meshd_contract::address::MeshAddresses;
+use ipnet::IpNet;
+use meshd_contract::address::{MeshAddresses, is_mesh_address};
 use meshd_contract::document::Document;
 use meshd_contract::key::WireGuardKey;
 use meshd_contract::network_document::NetworkDocument;
 use meshd_contract::time::Timestamp;
 use tokio::sync::watch;
 
+use super::control::clock;
 use super::dns::Dns;
 use super::error::Error;
 use super::firewall;
@@ -36,7 +38,7 @@ pub struct Mesh {
     wireguard: Box<dyn WireGuard>,
     nft: Nft,
     names: watch::Sender<Arc<Names>>,
-    _dns: Dns,
+    dns: Dns,
     ssh: Option<Ssh>,
     connections: Connections,
     addresses: MeshAddresses,
@@ -64,73 +66,71 @@ impl Mesh {
         let is_new = links.find(&options.device).await?.is_none();
         let mut nft = Nft::default();
         nft.write(rules(options, document, ssh, now)).await?;
-        let settings = Settings {
-            device: options.device.clone(),
-            port: options.wireguard_port,
-            key: key.clone(),
-            mtu: links.tunnel_mtu(&options.device).await?,
-        };
-        let opened = wireguard::open(options.wireguard, &settings, &links).await;
-        let mut wireguard = match opened {
-            Ok(wireguard) => wireguard,
-            Err(error) => {
-                if is_new {
-                    nft.remove().await?;
-                }
-                return Err(error);
-            }
-        };
-        match Self::start(options, &links, wireguard.as_mut(), document, now).await {
-            Ok((names, dns)) => {
-                let mut mesh = Self {
-                    options: options.clone(),
-                    links,
-                    wireguard,
-                    nft,
-                    names,
-                    _dns: dns,
-                    ssh: None,
-                    connections: connections.clone(),
-                    addresses: document.addresses,
-                    mtu: settings.mtu,
-                    wanted: wanted(document, now),
-                    last_dump: Peers::new(),
-                };
+        match Self::assemble(options, key, document, connections, links, nft).await {
+            Ok(mut mesh) => {
                 mesh.listen(ssh);
-                greet(document, now);
+                greet(document, &mesh.wanted);
                 Ok(mesh)
             }
             Err(error) => {
                 if is_new {
-                    wireguard.remove().await?;
-                    nft.remove().await?;
+                    remove_leftovers(options).await?;
                 }
                 Err(error)
             }
         }
     }
 
-    async fn start(
+    async fn assemble(
         options: &Options,
-        links: &Links,
-        wireguard: &mut dyn WireGuard,
+        key: &Secret,
         document: &NetworkDocument,
-        now: Timestamp,
-    ) -> Result<(watch::Sender<Arc<Names>>, Dns), Error> {
-        let changes = diff(&wireguard.dump().await?, &wanted(document, now), now);
+        connections: &Connections,
+        links: Links,
+        nft: Nft,
+    ) -> Result<Self, Error> {
+        let mtu = links.tunnel_mtu(&options.device).await?;
+        let settings = Settings {
+            device: options.device.clone(),
+            port: options.wireguard_port,
+            key: key.clone(),
+            mtu,
+        };
+        let mut wireguard = wireguard::open(options.wireguard, &settings, &links).await?;
+        let now = clock::now();
+        let wanted = wanted(document, now);
+        let changes = diff(&wireguard.dump().await?, &wanted, now);
         wireguard.apply(changes).await?;
         links
             .configure(&options.device, &document.addresses)
             .await?;
         let (names, receiver) = watch::channel(Arc::new(Names::from_document(document)));
-        let dns = Dns::start(&document.addresses, receiver)?;
-        Ok((names, dns))
+        Ok(Self {
+            options: options.clone(),
+            links,
+            wireguard,
+            nft,
+            names,
+            dns: Dns::start(&document.addresses, receiver)?,
+            ssh: None,
+            connections: connections.clone(),
+            addresses: document.addresses,
+            mtu,
+            wanted,
+            last_dump: Peers::new(),
+        })
     }
 
     /// Whether this node still has the addresses that everything here is bound to.
     #[must_use]
     pub fn fits(&self, document: &NetworkDocument) -> bool {
         self.addresses == document.addresses
+    }
+
+    /// Whether time and SSH have changed nothing since the last update with this document.
+    #[must_use]
+    pub fn is_current(&self, document: &NetworkDocument, ssh: bool, now: Timestamp) -> bool {
+        self.serves_ssh() == ssh && self.wanted == wanted(document, now)
     }
 
     /// Carries out what a newer document, a change of SSH, or the passing of time has changed.
@@ -249,6 +249,15 @@ impl Mesh {
         self.links.underlay_addresses(&self.options.device).await
     }
 
+    /// Closes every socket, and leaves the device and the rules.
+    pub async fn release(self) {
+        self.dns.stop().await;
+        if let Some(ssh) = self.ssh {
+            ssh.stop().await;
+        }
+        self.wireguard.release().await;
+    }
+
     /// Removes the device and the rules, and nothing else.
     ///
     /// The rules go last, so that no packet passes without them.
@@ -256,7 +265,10 @@ impl Mesh {
     /// # Errors
     /// [`Error`].
     pub async fn take_down(mut self) -> Result<(), Error> {
-        self.ssh = None;
+        self.dns.stop().await;
+        if let Some(ssh) = self.ssh.take() {
+            ssh.stop().await;
+        }
         self.wireguard.remove().await?;
         self.nft.remove().await
     }
@@ -276,17 +288,18 @@ pub async fn remove_leftovers(options: &Options) -> Result<(), Error> {
 ///
 /// A peer that still holds the session of an earlier device sends into the void until it has waited
 /// for 15 seconds. What it lets in does not matter: its own WireGuard has answered by then.
-fn greet(document: &NetworkDocument, now: Timestamp) {
+fn greet(document: &NetworkDocument, wanted: &[WantedPeer]) {
     let Ok(socket) = UdpSocket::bind((document.addresses.v4, 0)) else {
         return;
     };
-    let keys: Vec<WireGuardKey> = wanted(document, now).iter().map(|peer| peer.key).collect();
-    let peers = document.peers.iter();
-    let reachable = peers.filter(|peer| !peer.endpoints.is_empty());
-    let current = reachable.filter(|peer| keys.contains(&peer.wireguard_key));
-    for peer in current.take(MAX_GREETINGS) {
+    let reachable = wanted.iter().filter(|peer| !peer.endpoints.is_empty());
+    let own = |peer: &WantedPeer| {
+        let mut addresses = peer.allowed_ips.iter().map(IpNet::addr);
+        addresses.find(|address| is_mesh_address(*address))
+    };
+    for address in reachable.filter_map(own).take(MAX_GREETINGS) {
         // One that does not go out costs the peer its 15 seconds, and nothing else.
-        let _ = socket.send_to(b"", (peer.addresses.v4, DISCARD));
+        let _ = socket.send_to(b"", (address, DISCARD));
     }
 }
 

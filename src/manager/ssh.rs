@@ -92,7 +92,7 @@ impl Drop for Slot {
 
 /// The listeners; dropping them ends accepting, and no connection.
 pub struct Ssh {
-    _accepting: JoinSet<()>,
+    accepting: JoinSet<()>,
 }
 
 impl Ssh {
@@ -120,9 +120,12 @@ impl Ssh {
             };
             accepting.spawn(acceptor.run(listener));
         }
-        Ok(Self {
-            _accepting: accepting,
-        })
+        Ok(Self { accepting })
+    }
+
+    /// Stops accepting; ends when the ports are free.
+    pub async fn stop(mut self) {
+        self.accepting.shutdown().await;
     }
 }
 

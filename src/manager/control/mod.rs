@@ -8,25 +8,10 @@ pub mod stream;
 pub mod tls;
 pub mod url;
 
-use meshd_contract::node_api::{RegisterRequest, RegisterResponse, Report};
+use meshd_contract::node_api::Report;
 
 use self::connection::{Connection, Credentials, Server};
 use super::error::Error;
-
-/// Registers a node; the credentials carry no number yet.
-///
-/// The auth key is sent only after control has proved that it has the expected key.
-///
-/// # Errors
-/// [`Error`], with control's own sentence where it refuses.
-pub async fn register(
-    server: &Server,
-    credentials: &Credentials,
-    request: &RegisterRequest,
-) -> Result<RegisterResponse, Error> {
-    let mut connection = Connection::open(server).await?;
-    connection.post("/v1/register", credentials, request).await
-}
 
 /// Tells control about this node.
 ///

@@ -205,6 +205,10 @@ impl WireGuard for Kernel {
         Box::pin(self.remove_all())
     }
 
+    fn release(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(future::ready(()))
+    }
+
     fn failed(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(future::pending())
     }

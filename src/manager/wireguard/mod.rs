@@ -73,6 +73,9 @@ pub trait WireGuard: Send {
     /// is told to drop the peers first takes a quarter of one.
     fn remove(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>>;
 
+    /// Stops serving the device and leaves it; ends when another may be opened in its place.
+    fn release(self: Box<Self>) -> BoxFuture<'static, ()>;
+
     /// Ends when the device has failed for good and must be opened again.
     fn failed(&mut self) -> BoxFuture<'_, ()>;
 }

@@ -188,6 +188,10 @@ impl WireGuard for Userspace {
         Box::pin(self.remove_all())
     }
 
+    fn release(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(self.device.stop())
+    }
+
     fn failed(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(self.device.wait())
     }
