@@ -166,15 +166,18 @@ impl Daemon {
                     outcome.map_or_else(|e| error(&e), |()| Response::Done),
                 );
             }
-            Some(Done::Reported(outcome)) => self.report_ended(outcome),
+            Some(Done::Reported(outcome)) => self.report_ended(outcome).await,
             Some(Done::Asked) | None => {}
         }
     }
 
     /// Answers those who wait for the mesh, if it is up.
+    ///
+    /// Peers can answer only when control has told them where this node is.
     pub(super) async fn settle(&mut self) {
         let complete = self.documents.as_ref().is_some_and(Documents::are_complete);
-        if self.waiters.is_empty() || !complete || self.mesh.is_none() {
+        let is_known = self.was_reported || !self.connected;
+        if self.waiters.is_empty() || !complete || !is_known || self.mesh.is_none() {
             return;
         }
         let status = Response::Status(Box::new(self.status().await));

@@ -56,6 +56,8 @@ pub struct Daemon {
     from_control: mpsc::Receiver<FromControl>,
     to_here: mpsc::Sender<FromControl>,
     reported: Option<Report>,
+    /// Whether control was told, or could not be, since the mesh is in use.
+    pub(super) was_reported: bool,
     is_reporting: bool,
     report_at: Instant,
 }
@@ -106,6 +108,7 @@ impl Daemon {
             from_control,
             to_here,
             reported: None,
+            was_reported: false,
             is_reporting: false,
             report_at: Instant::now(),
         })
@@ -187,6 +190,7 @@ impl Daemon {
         self.connected = false;
         self.documents = None;
         self.reported = None;
+        self.was_reported = false;
         self.problem = None;
         self.away = None;
         self.mesh.take()
@@ -405,15 +409,20 @@ impl Daemon {
         });
     }
 
-    pub(super) fn report_ended(&mut self, outcome: Result<Report, Error>) {
+    pub(super) async fn report_ended(&mut self, outcome: Result<Report, Error>) {
         self.is_reporting = false;
+        self.was_reported = true;
         match outcome {
-            Ok(report) => self.reported = Some(report),
+            Ok(report) => {
+                tracing::info!(endpoints = ?report.endpoints, "control was told about this node");
+                self.reported = Some(report);
+            }
             Err(error) => {
                 tracing::warn!(%error, "control was not told about this node");
                 self.report_at = Instant::now() + TICK;
             }
         }
+        self.settle().await;
     }
 }
 
