@@ -8,14 +8,14 @@ use meshd::manager::daemon::Daemon;
 use meshd::manager::error::Error;
 use meshd::manager::options::Options;
 use meshd::manager::privilege;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    log_to_stderr();
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -23,6 +23,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Of the libraries only what nobody can cause at will: hickory writes a line for each query, and
+/// gotatun one for each packet that it cannot send.
+fn log_to_stderr() {
+    let targets = Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("hickory_server", LevelFilter::ERROR)
+        .with_target("gotatun", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(targets))
+        .init();
 }
 
 fn run(options: Options) -> Result<(), Error> {
