@@ -148,6 +148,7 @@ impl Daemon {
                 () = failed(self.mesh.as_mut()) => {
                     tracing::error!("the WireGuard device has failed: it is brought up again");
                     self.release().await;
+                    self.refresh().await;
                 }
                 _ = ticks.tick() => self.tick().await,
             }
