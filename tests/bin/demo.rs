@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use meshd_lab::{DEADLINE, LabError, Mesh, Owner, Result, Running, policy_for_alice};
+use meshd_lab::{DEADLINE, LabError, Mesh, Owner, Result, Running, policy_for_alice, requirements};
 
 fn main() -> ExitCode {
     match show().and_then(|mesh| keep(&mesh)) {
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
 }
 
 fn show() -> Result<Mesh> {
+    requirements::check()?;
     let began = Instant::now();
     say("One control server and two hosts, each with a root, accounts and a network of its own.")?;
     let mut mesh = Mesh::start(&["laptop", "web1"])?;
