@@ -134,7 +134,15 @@ impl SessionChannel {
                 }
                 Request::Environment { name, value } => preparation.add_variable(name, value),
                 Request::Pty { term, size, modes } if preparation.terminal.is_none() => {
-                    preparation.terminal = self.terminal(term, size, &modes).await;
+                    match self.terminal(term, size, &modes).await {
+                        Ok(terminal) => preparation.terminal = Some(terminal),
+                        Err(reason) => {
+                            let sentence = reason.sentence();
+                            self.output
+                                .last_text(Stream::Error, sentence.as_bytes())
+                                .await;
+                        }
+                    }
                     preparation.terminal.is_some()
                 }
                 Request::WindowChange(size) => preparation.resize(size),
@@ -144,16 +152,24 @@ impl SessionChannel {
         }
     }
 
-    async fn terminal(&mut self, term: Vec<u8>, size: Size, modes: &Modes) -> Option<Terminal> {
-        self.link.allocate_pty().await.ok()?;
-        let ToChannel::Pty(master) = self.link.answer().await.ok()? else {
-            return None;
+    async fn terminal(
+        &mut self,
+        term: Vec<u8>,
+        size: Size,
+        modes: &Modes,
+    ) -> Result<Terminal, NotStarted> {
+        self.link.allocate_pty().await?;
+        let master = match self.link.answer().await? {
+            ToChannel::Pty(master) => Arc::new(Pipe::new(master)?),
+            ToChannel::Failed(message) => return Err(NotStarted::Refused(message)),
+            ToChannel::Opened(_) | ToChannel::Notice(_) | ToChannel::Exited(_) => {
+                return Err(NotStarted::Unanswered(Unanswered::Gone));
+            }
         };
-        let master = Arc::new(Pipe::new(master).ok()?);
         size.apply(master.as_fd());
         modes.apply(master.as_fd());
         self.output.has_terminal();
-        Some(Terminal { term, master })
+        Ok(Terminal { term, master })
     }
 
     async fn start(

@@ -21,7 +21,7 @@ use super::authentication::{Authentication, Outcome, SERVED};
 use super::channel::{Asked, SessionChannel};
 use super::host_key::HostKeys;
 use super::inherited::Inherited;
-use super::output::{Output, Stream};
+use super::output::{Output, Stream, shown};
 use super::request::Request;
 use super::transport::{self, IDENTIFICATION};
 use super::worker::{LinkEnd, Unanswered, Worker};
@@ -39,9 +39,6 @@ const REQUEST_QUEUE: usize = 1024;
 /// How long the last words may take that a user is to read, and the rest of the farewell.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// A client that has read something shows it this soon.
-const SHOWN: Duration = Duration::from_millis(20);
 
 /// Why a connection ends by us.
 #[derive(Debug)]
@@ -248,9 +245,7 @@ impl Shared {
             return;
         };
         if !channels.is_empty() {
-            // OpenSSH's client leaves at once, without what it has read but not shown.
-            let _ = timeout(LAST_WORDS, handle.ping()).await;
-            tokio::time::sleep(SHOWN).await;
+            shown(&handle).await;
         }
         let _ = handle.disconnect(code, text, String::new()).await;
     }

@@ -1,10 +1,12 @@
 //! What a channel sends to the client.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use meshd_contract::broker::ExitStatus;
 use russh::ChannelWriteHalf;
 use russh::server::{Handle, Msg};
+use tokio::time::{sleep, timeout};
 
 use super::exit::signal_name;
 use super::pipe::Pipe;
@@ -14,6 +16,17 @@ const STDERR: u32 = 1;
 
 /// One read; larger ones cost fewer system calls than they save copies.
 const READ_BYTES: usize = 128 << 10;
+
+/// How long a client may take to say that it has read something, and to show it then.
+const READ: Duration = Duration::from_millis(500);
+const SHOWN: Duration = Duration::from_millis(20);
+
+/// Waits until the client has shown what it was sent: OpenSSH's leaves over some messages at once,
+/// without what it has read in the same moment but not shown.
+pub(super) async fn shown(handle: &Handle) {
+    let _ = timeout(READ, handle.ping()).await;
+    sleep(SHOWN).await;
+}
 
 /// Which of a program's two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +83,12 @@ impl Output {
     pub(super) async fn text(&self, stream: Stream, text: &[u8]) {
         let terminal = self.terminal.load(Ordering::Relaxed);
         self.send(stream, &with_line_ends(text, terminal)).await;
+    }
+
+    /// Shows a text of ours before something that may end the client.
+    pub(super) async fn last_text(&self, stream: Stream, text: &[u8]) {
+        self.text(stream, text).await;
+        shown(&self.handle).await;
     }
 
     /// Tells how the program ended.

@@ -248,7 +248,34 @@ impl Forms {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::net::UdpSocket;
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::Command;
+
     use super::*;
+
+    #[test]
+    fn files_and_sockets_are_refused() {
+        // The sandbox is a thread's: the others of this test go on outside.
+        let inside = std::thread::spawn(|| {
+            enter().expect("closes");
+            let file = File::open("/dev/null").expect_err("no file");
+            let socket = UdpSocket::bind("127.0.0.1:0").expect_err("no socket");
+            [file.raw_os_error(), socket.raw_os_error()]
+        });
+        let errors = inside.join().expect("no panic");
+        assert_eq!(errors, [Some(libc::EPERM); 2]);
+    }
+
+    #[test]
+    fn to_execute_a_program_ends_the_process() {
+        let mut command = Command::new("/bin/true");
+        // SAFETY: the child has one thread, and executes or ends.
+        unsafe { command.pre_exec(|| enter().map(drop).map_err(std::io::Error::other)) };
+        let status = command.spawn().expect("forks").wait().expect("a status");
+        assert_eq!(status.signal(), Some(libc::SIGSYS));
+    }
 
     #[test]
     fn nothing_that_opens_connects_or_executes_is_needed() {

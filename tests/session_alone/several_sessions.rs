@@ -33,6 +33,14 @@ fn an_unread_input_leaves_the_other_sessions_alive() {
             text(&output.stderr)
         );
     }
+    let status = format!("/proc/{}/status", server.session());
+    let status = std::fs::read_to_string(status).expect("a status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = peak.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    assert!(
+        kilobytes.is_some_and(|peak: u64| peak < 64 << 10),
+        "{peak:?}"
+    );
     let _ = first.kill();
     let _ = first.wait();
     server.wait_for_end();

@@ -77,3 +77,18 @@ fn a_job_that_stays_behind_does_not_hold_the_terminal() {
     let job = nix::unistd::Pid::from_raw(pid);
     nix::sys::signal::kill(job, nix::sys::signal::Signal::SIGKILL).expect("it is still there");
 }
+
+#[test]
+fn a_terminal_that_cannot_be_had_says_why() {
+    let server = Server::new(Manners {
+        no_terminal: true,
+        ..Manners::default()
+    });
+    let output = run(&mut server.ssh(&["-tt"], &["echo on"]), b"");
+    let log = text(&output.stderr);
+    assert!(
+        log.starts_with("meshd: no terminal is left on this host\n"),
+        "{log}"
+    );
+    assert_eq!(output.status.code(), Some(255));
+}

@@ -29,6 +29,8 @@ pub(crate) struct Manners {
     pub(crate) notice: Option<&'static str>,
     /// Why nothing is started.
     pub(crate) failure: Option<&'static str>,
+    /// No terminal is given.
+    pub(crate) no_terminal: bool,
     /// Whether there is a host key.
     pub(crate) host_key: bool,
     /// A command that is started only when the test releases it.
@@ -44,6 +46,7 @@ impl Default for Manners {
             denial: None,
             notice: None,
             failure: None,
+            no_terminal: false,
             host_key: true,
             slow: None,
         }
@@ -174,6 +177,10 @@ impl State {
                 self.send(&ToSession::Signed { signature }, &[]);
             }
             FromSession::Login { name } => self.login(&name),
+            FromSession::AllocatePty { channel } if self.manners.no_terminal => {
+                let message = "no terminal is left on this host".to_owned();
+                self.send(&ToSession::Failed { channel, message }, &[]);
+            }
             FromSession::AllocatePty { channel } => {
                 let pty = openpty(None, None).expect("a pty");
                 self.send(&ToSession::Pty { channel }, &[pty.master.as_fd()]);
