@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use russh::server::{Auth, Handle};
 use russh::{MethodKind, MethodSet};
+use tokio::time::{Instant, sleep_until};
 
 use super::algorithms::Family;
-use super::connection::End;
+use super::end::End;
 use super::login::{Login, Method, Methods, Step};
 use super::worker::{Verdict, Worker};
 
@@ -56,9 +57,9 @@ impl Authentication {
         }
     }
 
-    /// Waits until `grace` has passed without a permitted login; then for ever, if there is one.
-    pub(super) async fn grace(&self, grace: std::time::Duration) {
-        tokio::time::sleep(grace).await;
+    /// Waits until `deadline` has passed without a permitted login; for ever, if there is one.
+    pub(super) async fn grace(&self, deadline: Instant) {
+        sleep_until(deadline).await;
         if self.state().login.is_permitted() {
             std::future::pending().await
         }

@@ -5,26 +5,27 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use meshd_contract::broker::{ACCESS_REVOKED, Hello};
+use meshd_contract::broker::Hello;
 use russh::keys::PublicKey;
 use russh::keys::ssh_key::HashAlg;
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handle, Handler, Msg, RunningSession, Session, run_stream,
 };
-use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodSet, SshId};
+use russh::{Channel, ChannelId, ChannelOpenFailure, MethodSet, SshId};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::algorithms::{Family, cpu_has_aes, offer};
 use super::authentication::{Authentication, Outcome, SERVED};
 use super::channel::{Asked, SessionChannel};
+use super::end::End;
 use super::host_key::HostKeys;
 use super::inherited::Inherited;
 use super::output::{Output, Stream, shown};
 use super::request::Request;
 use super::transport::{self, IDENTIFICATION};
-use super::worker::{LinkEnd, Unanswered, Worker};
+use super::worker::Worker;
 use super::{SessionError, log};
 
 /// With credit on consumption a wide window costs memory only where a program does not read.
@@ -39,50 +40,6 @@ const REQUEST_QUEUE: usize = 1024;
 /// How long the last words may take that a user is to read, and the rest of the farewell.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Why a connection ends by us.
-#[derive(Debug)]
-pub(super) enum End {
-    /// The login is not permitted; the client has this sentence.
-    Denied(String),
-    /// The client asked for a second login.
-    OtherLogin,
-    /// The client took too long to log in.
-    LoginGrace,
-    /// The worker did not answer.
-    Unanswered(Unanswered),
-    /// The client sent more than a channel can take.
-    Flood,
-    /// The link to the worker ended.
-    Link(LinkEnd),
-}
-
-impl End {
-    fn reason(&self) -> (Disconnect, String) {
-        let ours = |text: &str| format!("meshd: {text}");
-        match self {
-            Self::Denied(message) => (Disconnect::NoMoreAuthMethodsAvailable, message.clone()),
-            Self::OtherLogin => (
-                Disconnect::ProtocolError,
-                ours("one connection serves one login; open another for the other"),
-            ),
-            Self::LoginGrace => (
-                Disconnect::ByApplication,
-                ours("the time to log in has passed"),
-            ),
-            Self::Flood => (
-                Disconnect::ProtocolError,
-                ours("too many requests at a time"),
-            ),
-            Self::Unanswered(reason) => (Disconnect::ByApplication, ours(&reason.to_string())),
-            Self::Link(LinkEnd::Revoked) => (Disconnect::ByApplication, ACCESS_REVOKED.to_owned()),
-            Self::Link(LinkEnd::Broken(_) | LinkEnd::Unexpected(_)) => (
-                Disconnect::ByApplication,
-                ours(&Unanswered::Gone.to_string()),
-            ),
-        }
-    }
-}
 
 /// Serves the connection.
 ///
@@ -109,23 +66,27 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
         handle: OnceLock::new(),
         ends,
     });
+    let deadline = Instant::now() + grace;
     let link = worker.route();
     tokio::pin!(link);
-    let session = tokio::select! {
-        begun = timeout(grace, begin(inherited.connection, &shared)) => match begun {
-            Ok(Ok(session)) => session,
-            Ok(Err(error)) => {
-                log_client_end(&shared.name, Err(error));
-                return Ok(());
-            }
-            Err(_) => return Ok(()),
-        },
+    let begun = tokio::select! {
+        begun = timeout_at(deadline, begin(inherited.connection, &shared)) => begun,
         ended = &mut link => {
             log(&shared.name, &ended.to_string());
             return Ok(());
         }
     };
-    tokio::pin!(session);
+    let mut session = match begun {
+        Ok(Ok(session)) => session,
+        Ok(Err(error)) => {
+            log_client_end(&shared.name, Err(error));
+            return Ok(());
+        }
+        Err(_) => {
+            log(&shared.name, "the client did not say what it is in time");
+            return Ok(());
+        }
+    };
     let end = tokio::select! {
         ended = &mut session => {
             log_client_end(&shared.name, ended);
@@ -133,12 +94,9 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
         }
         ended = &mut link => End::Link(ended),
         Some(end) = end.recv() => end,
-        () = shared.authentication.grace(grace) => End::LoginGrace,
+        () = shared.authentication.grace(deadline) => End::LoginGrace,
     };
-    log(&shared.name, &format!("closing: {}", end.reason().1));
-    // A client that does not listen is not waited for: the process ends, and with it the socket.
-    let _ = timeout(FAREWELL, shared.farewell(&end)).await;
-    let _ = timeout(FAREWELL, &mut session).await;
+    shared.close(end, session).await;
     Ok(())
 }
 
@@ -224,6 +182,14 @@ impl Shared {
         };
         self.channels().insert(id, open);
         Ok(())
+    }
+
+    /// Says goodbye. A client that does not listen is not waited for: the process ends, and with
+    /// it the socket.
+    async fn close(&self, end: End, session: RunningSession<Client>) {
+        log(&self.name, &format!("closing: {}", end.reason().1));
+        let _ = timeout(FAREWELL, self.farewell(&end)).await;
+        let _ = timeout(FAREWELL, session).await;
     }
 
     /// Hangs every channel up, tells its user why, and closes the connection.

@@ -8,6 +8,7 @@ mod algorithms;
 mod authentication;
 mod channel;
 mod connection;
+mod end;
 mod exit;
 mod host_key;
 mod inherited;
