@@ -265,6 +265,14 @@ impl Explanation {
     pub fn reaches(&self) -> bool {
         self.network.iter().any(|gate| gate.permitted_by.is_some())
     }
+
+    /// Whether both gates are open: the network's, and that of the SSH rules where a login was
+    /// asked for.
+    #[must_use]
+    pub fn is_permitted(&self) -> bool {
+        let ssh = self.ssh.as_ref();
+        self.reaches() && ssh.is_none_or(|gate| gate.outcome != SshOutcome::Deny)
+    }
 }
 
 fn addresses(target: &Target<'_>) -> Vec<IpAddr> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use meshd_contract::identity::{NodeName, Owner};
 use meshd_contract::key::PublicKey;
+use meshd_policy::Topology;
 
 use super::protocol::{Answer, AuthKeyWish, ControlKey, Done, NewKey, NodeEntry, Request};
 use crate::auth_key::{Secret, SecretHash};
@@ -45,6 +46,7 @@ impl Admin {
             Request::NodesDelete { node } => self.delete_node(&node).await,
             Request::NodesRename { node, name } => self.rename_node(&node, &name).await,
             Request::PolicyGet => self.policy_text().await.map(Answer::Policy),
+            Request::PolicyTopology => self.topology().await.map(Answer::Topology),
             Request::PolicySet { text } => self.set_policy(&text, by).await,
             Request::PolicyCheck { text } => self.check_policy(&text).await,
             Request::Key => Ok(Answer::Key(ControlKey {
@@ -212,14 +214,18 @@ impl Admin {
             Ok(engine) => engine,
             Err(PolicyError(problems)) => return Ok(Err(problems)),
         };
-        let users = self.store.users().await?;
-        let nodes = self.store.nodes().await?;
-        let topology = topology(&users, &nodes, &self.login_domains);
+        let topology = self.topology().await?;
         let objections = engine.objections(&topology);
         Ok(match objections.is_empty() {
             true => Ok(engine.warnings(&topology)),
             false => Err(objections),
         })
+    }
+
+    async fn topology(&self) -> Result<Topology, StoreError> {
+        let users = self.store.users().await?;
+        let nodes = self.store.nodes().await?;
+        Ok(topology(&users, &nodes, &self.login_domains))
     }
 
     /// The answer to a change that is stored, once the connected nodes were told.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use meshd_contract::address::MeshAddresses;
 use meshd_contract::identity::{NodeId, NodeName, Owner};
 use meshd_contract::time::Timestamp;
+use meshd_policy::Topology;
 use serde::{Deserialize, Serialize};
 
 use crate::role::Role;
@@ -56,6 +57,8 @@ pub(crate) enum Request {
     },
     /// The policy as it was saved.
     PolicyGet,
+    /// Users, nodes and domains, as a policy is applied to them.
+    PolicyTopology,
     /// Checks a policy and makes it the one that counts.
     PolicySet {
         /// The file's content.
@@ -99,6 +102,8 @@ pub(crate) enum Answer {
     Nodes(Vec<NodeEntry>),
     /// The policy's text.
     Policy(String),
+    /// What a policy is applied to.
+    Topology(Topology),
     /// Control's public key.
     Key(ControlKey),
     /// Everything that is wrong with the policy, each with its place; nothing was changed.

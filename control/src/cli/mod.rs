@@ -184,6 +184,8 @@ pub(crate) enum NodesCommand {
 pub(crate) enum PolicyCommand {
     /// Print the policy as it was saved.
     Get,
+    /// Print what the policy is applied to, for `mesh policy ... --topology`.
+    Topology,
     /// Check a policy and make it the one that counts, at once.
     Set {
         /// The file; - is standard input.

@@ -82,6 +82,7 @@ fn nodes(command: NodesCommand) -> (Request, bool) {
 fn policy(command: PolicyCommand) -> anyhow::Result<(Request, String)> {
     Ok(match command {
         PolicyCommand::Get => (Request::PolicyGet, String::new()),
+        PolicyCommand::Topology => (Request::PolicyTopology, String::new()),
         PolicyCommand::Set { file } => {
             let text = read(&file)?;
             (Request::PolicySet { text }, file.display().to_string())
@@ -121,6 +122,7 @@ fn show(answer: Answer, json: bool, file: &str) -> anyhow::Result<()> {
         Answer::AuthKeys(keys) => output::auth_keys(&keys, json),
         Answer::Nodes(nodes) => output::nodes(&nodes, json),
         Answer::Policy(text) => output::verbatim(&text),
+        Answer::Topology(topology) => output::line(&serde_json::to_string_pretty(&topology)?),
         Answer::Key(key) => output::line(&format!("{}\n{}", key.key, key.fingerprint)),
         Answer::PolicyRefused(problems) => {
             let lines: Vec<String> = problems
