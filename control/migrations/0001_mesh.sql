@@ -20,6 +20,7 @@ CREATE TABLE auth_keys (
 
 -- A deleted node keeps its row, so that its number is never given again and its requests can be
 -- told from those of a node that never was. Its user may be gone too, hence no reference.
+-- farewell is 1 once its last peer document is there, 2 once its last network document is.
 CREATE TABLE nodes (
     id            INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     name          TEXT    NOT NULL,
@@ -35,7 +36,7 @@ CREATE TABLE nodes (
     created_at    INTEGER NOT NULL,
     last_seen     INTEGER,
     deleted_at    INTEGER,
-    finished      INTEGER NOT NULL DEFAULT 0,
+    farewell      INTEGER NOT NULL DEFAULT 0 CHECK (farewell BETWEEN 0 AND 2),
     CHECK ((user IS NULL) <> (tags IS NULL))
 ) STRICT;
 
@@ -43,7 +44,7 @@ CREATE UNIQUE INDEX live_name ON nodes (name) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX live_node_key ON nodes (node_key) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX live_wireguard_key ON nodes (wireguard_key) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX live_address ON nodes (address) WHERE deleted_at IS NULL;
-CREATE INDEX unfinished ON nodes (id) WHERE deleted_at IS NOT NULL AND finished = 0;
+CREATE INDEX leaving ON nodes (id) WHERE deleted_at IS NOT NULL AND farewell < 2;
 
 -- The newest document of each kind. The text is the last column: the others are read without it.
 CREATE TABLE documents (

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meshd_contract::identity::NodeId;
-use meshd_policy::{Compiled, Node, Policy, Problem, Topology, User};
+use meshd_policy::{Node, Policy, Problem, Topology, User};
 use thiserror::Error;
 
 use crate::compose::View;
@@ -62,24 +62,39 @@ impl Engine {
         objections
     }
 
-    /// What the policy says about each of `nodes`.
-    pub(crate) fn views(&self, topology: &Topology, nodes: &[NodeId]) -> BTreeMap<NodeId, View> {
+    /// What the policy says about each of `nodes`: about logins in the mesh of `ssh`, about packets
+    /// in the mesh of `network`, where there is one.
+    pub(crate) fn views(
+        &self,
+        nodes: &[NodeId],
+        ssh: &Topology,
+        network: Option<&Topology>,
+    ) -> BTreeMap<NodeId, View> {
         if nodes.is_empty() {
             return BTreeMap::new();
         }
-        let compiled: Compiled = self.0.compile(topology);
-        nodes
-            .iter()
-            .map(|node| (*node, compiled.node(*node)))
-            .collect()
+        let for_ssh = self.0.compile(ssh);
+        let for_network = network.map(|network| self.0.compile(network));
+        let view = |node: NodeId| match &for_network {
+            None => for_ssh.node(node),
+            Some(for_network) => View {
+                ssh_rules: for_ssh.node(node).ssh_rules,
+                ..for_network.node(node)
+            },
+        };
+        nodes.iter().map(|node| (*node, view(*node))).collect()
     }
 }
 
 /// The mesh as the policy sees it.
-pub(crate) fn topology(users: &[UserRow], nodes: &[NodeRow], domains: &[String]) -> Topology {
+pub(crate) fn topology<'a>(
+    users: &[UserRow],
+    nodes: impl IntoIterator<Item = &'a NodeRow>,
+    domains: &[String],
+) -> Topology {
     Topology {
         users: users.iter().map(user).collect(),
-        nodes: nodes.iter().map(node).collect(),
+        nodes: nodes.into_iter().map(node).collect(),
         domains: domains.to_vec(),
     }
 }

@@ -40,8 +40,7 @@ pub(crate) struct NodeServer {
 /// A request whose node is known and whose signature was checked.
 struct Authenticated {
     node: NodeId,
-    /// The node is no longer part of the mesh.
-    deleted: bool,
+    state: NodeState,
     request: SignedRequest,
 }
 
@@ -91,17 +90,15 @@ impl NodeServer {
             .node
             .ok_or(ApiError::Header(meshd_contract::node_api::NODE_HEADER))?;
         let state = self.store.node_state(node).await?;
-        let (key, deleted) = match state.ok_or(ApiError::UnknownNode(node))? {
-            NodeState::Member(key) => (key, false),
-            NodeState::Deleted(key) => (key, true),
-        };
+        let state = state.ok_or(ApiError::UnknownNode(node))?;
+        let (NodeState::Member(key) | NodeState::Leaving(key) | NodeState::Deleted(key)) = state;
         request.verify(&key, now())?;
         if !request.only_reads() {
             self.refuse_repeated(&request, &key)?;
         }
         Ok(Authenticated {
             node,
-            deleted,
+            state,
             request,
         })
     }
@@ -109,10 +106,10 @@ impl NodeServer {
     /// The same, for a node that is still part of the mesh.
     async fn member(&self, request: Request<Body>) -> Result<(NodeId, SignedRequest), ApiError> {
         let authenticated = self.authenticate(request).await?;
-        if authenticated.deleted {
-            return Err(ApiError::Gone);
+        match authenticated.state {
+            NodeState::Member(_) => Ok((authenticated.node, authenticated.request)),
+            NodeState::Leaving(_) | NodeState::Deleted(_) => Err(ApiError::Gone),
         }
-        Ok((authenticated.node, authenticated.request))
     }
 
     fn refuse_repeated(&self, request: &SignedRequest, key: &PublicKey) -> Result<(), ApiError> {
@@ -179,10 +176,11 @@ async fn documents(
     let seen = LastEventId::of(&headers)?;
     let authenticated = server.authenticate(request).await?;
     let node = authenticated.node;
-    if authenticated.deleted {
-        return document_stream::last_words(&server, node, seen).await;
+    match authenticated.state {
+        NodeState::Member(_) => server.store.touch_node(node, now()).await?,
+        NodeState::Leaving(_) => {}
+        NodeState::Deleted(_) => return document_stream::last_words(&server, node, seen).await,
     }
-    server.store.touch_node(node, now()).await?;
     Ok(document_stream::open(server, node, seen))
 }
 

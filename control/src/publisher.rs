@@ -2,7 +2,7 @@
 //!
 //! Only nodes with a stream get theirs, when something has changed that concerns them, or when
 //! they open the stream. A deleted node gets its last ones whether or not it listens, so that it
-//! can still fetch them.
+//! can still fetch them: the peer document at once, the network document a moment later.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,9 +18,10 @@ use tokio::sync::watch;
 use crate::clock::now;
 use crate::compose::{Nodes, Outline, View, network_document, peer_document};
 use crate::engine::{Engine, PolicyError, topology};
+use crate::farewell::Leaving;
 use crate::hub::{Hub, News, Versions};
 use crate::issue::{Draft, Occasion, PeerDigests, Terms, issue, renewal};
-use crate::store::{Issued, Kind, NodeRow, Sealed, Store, StoreError};
+use crate::store::{Issued, Kind, NodeRow, Sealed, Store, StoreError, StoredPolicy};
 
 /// After a failed round.
 const RETRY: Duration = Duration::from_secs(1);
@@ -63,8 +64,9 @@ enum RoundError {
 
 /// What a round is about.
 struct Mesh {
+    /// Members, and the deleted nodes that are in the network for a moment longer.
     nodes: Nodes,
-    deleted: Vec<NodeRow>,
+    leaving: Leaving,
     views: BTreeMap<NodeId, View>,
     listening: Vec<(NodeId, Versions)>,
 }
@@ -109,58 +111,66 @@ impl Publisher {
 
     /// Brings every listening node up to date; how long to sleep if nothing changes.
     async fn round(&mut self) -> Result<Duration, RoundError> {
-        let mesh = self.read_mesh().await?;
+        let now = now();
+        let mesh = self.read_mesh(now).await?;
         let mut issued = match self.issued.take() {
             Some(issued) => issued,
             None => {
-                self.store.forget_expired(now()).await?;
+                self.store.forget_expired(now).await?;
                 self.store.issued().await?
             }
         };
-        let now = now();
         let settings = &self.settings;
         let sealed = tokio::task::block_in_place(|| compose(&mesh, &issued, settings, now))?;
-        let finished: Vec<NodeId> = mesh.deleted.iter().map(|node| node.id).collect();
-        if !sealed.is_empty() || !finished.is_empty() {
-            self.store.save_documents(&sealed, &finished).await?;
+        let farewells = mesh.leaving.farewells();
+        if !sealed.is_empty() || !farewells.is_empty() {
+            self.store.save_documents(&sealed, &farewells).await?;
             tracing::debug!(documents = sealed.len(), "issued documents");
         }
         for document in sealed {
             issued.insert((document.node, document.kind), document.issued);
         }
         self.tell(&mesh, &issued);
-        let pause = until_renewal(&mesh, &issued, now);
+        let pause = until_next(&mesh, &issued, now);
         self.issued = Some(issued);
         Ok(pause)
     }
 
-    async fn read_mesh(&mut self) -> Result<Mesh, RoundError> {
+    async fn read_mesh(&mut self, now: Timestamp) -> Result<Mesh, RoundError> {
         let listening = self.hub.listening();
-        let deleted = self.store.unfinished_nodes().await?;
-        let nodes = self.store.nodes().await?;
-        let users = self.store.users().await?;
-        let topology = topology(&users, &nodes, &self.settings.login_domains);
-        let nodes: Nodes = nodes.into_iter().map(|node| (node.id, node)).collect();
+        let snapshot = self.store.snapshot().await?;
+        self.take_policy(snapshot.policy)?;
+        let users = &snapshot.users;
+        let domains = &self.settings.login_domains;
+        let members = snapshot.members.into_iter();
+        let members: Nodes = members.map(|node| (node.id, node)).collect();
+        let ssh = topology(users, members.values(), domains);
+        let leaving = Leaving::at(snapshot.leaving, &members, now);
+        let mut nodes = members;
+        nodes.extend(leaving.staying.clone());
+        let network = topology(users, nodes.values(), domains);
+        let network = (!leaving.staying.is_empty()).then_some(&network);
+
         let ids = listening.iter().map(|(node, _)| *node);
         let ids: Vec<NodeId> = ids.filter(|node| nodes.contains_key(node)).collect();
-        let policy = self.policy().await?;
-        let views = tokio::task::block_in_place(|| policy.views(&topology, &ids));
+        let policy = self.policy.as_ref().map(|(_, policy)| policy);
+        let views =
+            tokio::task::block_in_place(|| policy.map(|policy| policy.views(&ids, &ssh, network)));
         Ok(Mesh {
             nodes,
-            deleted,
-            views,
+            leaving,
+            views: views.unwrap_or_default(),
             listening,
         })
     }
 
-    async fn policy(&mut self) -> Result<&Engine, RoundError> {
-        let stored = self.store.policy().await?;
+    /// Reads the policy if it is another one than in the last round.
+    fn take_policy(&mut self, stored: Option<StoredPolicy>) -> Result<(), RoundError> {
         let stored = stored.ok_or_else(|| StoreError::Content("no policy".to_owned()))?;
-        let current = match self.policy.take() {
-            Some((id, engine)) if id == stored.id => (id, engine),
-            _ => (stored.id, Engine::parse(&stored.text)?),
-        };
-        Ok(&self.policy.insert(current).1)
+        if self.policy.as_ref().is_none_or(|(id, _)| *id != stored.id) {
+            self.policy = Some((stored.id, Engine::parse(&stored.text)?));
+        }
+        Ok(())
     }
 
     fn tell(&self, mesh: &Mesh, issued: &HashMap<(NodeId, Kind), Issued>) {
@@ -201,14 +211,10 @@ fn compose(
     };
     for (id, seen) in &mesh.listening {
         if let (Some(node), Some(view)) = (mesh.nodes.get(id), mesh.views.get(id)) {
-            batch.add(node, view, *seen, Occasion::Change)?;
+            batch.add(node, view, *seen)?;
         }
     }
-    for node in &mesh.deleted {
-        let seen = mesh.listening.iter().find(|(id, _)| *id == node.id);
-        let seen = seen.map_or(Versions::NONE, |(_, seen)| *seen);
-        batch.add(node, &View::default(), seen, Occasion::Deletion)?;
-    }
+    batch.say_farewell()?;
     Ok(batch.sealed)
 }
 
@@ -221,17 +227,42 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
+    /// What has changed for a node that listens.
     fn add(
         &mut self,
         node: &NodeRow,
         view: &View,
         seen: Versions,
-        occasion: Occasion,
     ) -> Result<(), serde_json::Error> {
-        let peers = peer_document(node, view, &self.mesh.nodes);
-        self.issue(peers, seen.peers, occasion)?;
+        if !self.mesh.leaving.unheard.contains(&node.id) {
+            let peers = peer_document(node, view, &self.mesh.nodes);
+            self.issue(peers, seen.peers, Occasion::Change)?;
+        }
         let network = network_document(node, view, &self.mesh.nodes, self.domain);
-        self.issue(network, seen.network, occasion)
+        self.issue(network, seen.network, Occasion::Change)
+    }
+
+    /// The last documents of deleted nodes, whether or not they listen.
+    fn say_farewell(&mut self) -> Result<(), serde_json::Error> {
+        let (mesh, nothing) = (self.mesh, View::default());
+        let leaving = &mesh.leaving;
+        for id in &leaving.unheard {
+            let node = leaving.staying.get(id).or_else(|| leaving.ending.get(id));
+            if let Some(node) = node {
+                let peers = peer_document(node, &nothing, &mesh.nodes);
+                self.issue(peers, self.seen(*id).peers, Occasion::Deletion)?;
+            }
+        }
+        for node in leaving.ending.values() {
+            let network = network_document(node, &nothing, &mesh.nodes, self.domain);
+            self.issue(network, self.seen(node.id).network, Occasion::Deletion)?;
+        }
+        Ok(())
+    }
+
+    fn seen(&self, node: NodeId) -> Versions {
+        let listening = self.mesh.listening.iter().find(|(id, _)| *id == node);
+        listening.map_or(Versions::NONE, |(_, seen)| *seen)
     }
 
     fn issue<D: Draft>(
@@ -248,18 +279,14 @@ impl Batch<'_> {
     }
 }
 
-/// How long until the first document of a listening node is due.
-fn until_renewal(
-    mesh: &Mesh,
-    issued: &HashMap<(NodeId, Kind), Issued>,
-    now: Timestamp,
-) -> Duration {
-    let first = mesh
+/// How long until a deleted node's time is over, or the first document of a listening node is due.
+fn until_next(mesh: &Mesh, issued: &HashMap<(NodeId, Kind), Issued>, now: Timestamp) -> Duration {
+    let due = mesh
         .views
         .keys()
         .flat_map(|node| [(*node, Kind::Peers), (*node, Kind::Network)])
-        .filter_map(|key| issued.get(&key).map(renewal))
-        .min();
+        .filter_map(|key| issued.get(&key).map(renewal));
+    let first = due.chain(mesh.leaving.next_end).min();
     let seconds = first.map_or(LONGEST_SLEEP, |due| due.0.saturating_sub(now.0));
     Duration::from_secs(seconds.clamp(1, LONGEST_SLEEP))
 }

@@ -50,6 +50,15 @@ pub(crate) struct Issued {
     pub(crate) expires_at: Timestamp,
 }
 
+/// Which of its last documents a deleted node has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// The peer document.
+    Peers,
+    /// Both.
+    Both,
+}
+
 /// A signed document for one node.
 #[derive(Debug, Clone)]
 pub(crate) struct Sealed {
@@ -90,12 +99,12 @@ impl Store {
         Ok(issued)
     }
 
-    /// Stores new documents, and marks the deleted nodes in `finished` as provided for; all or
+    /// Stores new documents, and which deleted nodes have got which of their last ones; all or
     /// nothing.
     pub(crate) async fn save_documents(
         &self,
         documents: &[Sealed],
-        finished: &[NodeId],
+        farewells: &[(NodeId, Farewell)],
     ) -> Result<(), StoreError> {
         let mut change = self.write().await?;
         for document in documents {
@@ -114,8 +123,12 @@ impl Store {
             .execute(&mut *change)
             .await?;
         }
-        for node in finished {
-            sqlx::query("UPDATE nodes SET finished = 1 WHERE id = ?")
+        for (node, farewell) in farewells {
+            sqlx::query("UPDATE nodes SET farewell = ? WHERE id = ?")
+                .bind(match farewell {
+                    Farewell::Peers => 1,
+                    Farewell::Both => 2,
+                })
                 .bind(to_sql(node.0))
                 .execute(&mut *change)
                 .await?;
@@ -128,7 +141,7 @@ impl Store {
     pub(crate) async fn forget_expired(&self, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query(
             "DELETE FROM documents WHERE expires_at <= ? \
-             AND node IN (SELECT id FROM nodes WHERE finished = 1)",
+             AND node IN (SELECT id FROM nodes WHERE farewell = 2)",
         )
         .bind(to_sql(now.0))
         .execute(&self.writer)

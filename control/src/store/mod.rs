@@ -8,6 +8,7 @@ mod documents;
 mod nodes;
 mod policies;
 mod registration;
+mod snapshot;
 mod users;
 
 use std::path::Path;
@@ -22,9 +23,11 @@ use sqlx::{SqlSafeStr, Transaction};
 use thiserror::Error;
 
 pub(crate) use auth_keys::{AuthKeyRow, NewAuthKey};
-pub(crate) use documents::{Issued, Kind, Sealed};
+pub(crate) use documents::{Farewell, Issued, Kind, Sealed};
 pub(crate) use nodes::{NodeRow, NodeState};
+pub(crate) use policies::StoredPolicy;
 pub(crate) use registration::Registration;
+pub(crate) use snapshot::LeavingRow;
 pub(crate) use users::UserRow;
 
 const MIGRATIONS: [(i64, &str, &str); 1] =

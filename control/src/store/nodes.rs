@@ -17,7 +17,7 @@ macro_rules! node_columns {
     ($condition:literal) => {
         concat!(
             "SELECT id, name, node_key, wireguard_key, address, user, tags, ephemeral, endpoints, \
-             ssh_host_keys, release, created_at, last_seen FROM nodes ",
+             ssh_host_keys, release, created_at, last_seen, deleted_at, farewell FROM nodes ",
             $condition
         )
     };
@@ -58,6 +58,8 @@ pub(crate) struct NodeRow {
 pub(crate) enum NodeState {
     /// A node of the mesh, whose requests this key signs.
     Member(PublicKey),
+    /// It was one, and there are documents that it has yet to get.
+    Leaving(PublicKey),
     /// It was one.
     Deleted(PublicKey),
 }
@@ -73,15 +75,18 @@ impl Store {
 
     /// What `id` refers to; none for a number that was never given.
     pub(crate) async fn node_state(&self, id: NodeId) -> Result<Option<NodeState>, StoreError> {
-        let row = sqlx::query("SELECT node_key, deleted_at FROM nodes WHERE id = ?")
+        let row = sqlx::query("SELECT node_key, deleted_at, farewell FROM nodes WHERE id = ?")
             .bind(to_sql(id.0))
             .fetch_optional(&self.reader)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let key = from_text(row.try_get("node_key")?)?;
-        Ok(Some(match row.try_get::<Option<i64>, _>("deleted_at")? {
-            None => NodeState::Member(key),
-            Some(_) => NodeState::Deleted(key),
+        let deleted_at: Option<i64> = row.try_get("deleted_at")?;
+        let farewell: i64 = row.try_get("farewell")?;
+        Ok(Some(match (deleted_at, farewell) {
+            (None, _) => NodeState::Member(key),
+            (Some(_), ..2) => NodeState::Leaving(key),
+            (Some(_), _) => NodeState::Deleted(key),
         }))
     }
 
@@ -175,16 +180,6 @@ impl Store {
             .execute(&self.writer)
             .await?;
         Ok(())
-    }
-
-    /// The nodes that were deleted and have no final documents yet.
-    pub(crate) async fn unfinished_nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
-        let rows = sqlx::query(NODE_COLUMNS!(
-            "WHERE deleted_at IS NOT NULL AND finished = 0 ORDER BY id"
-        ))
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter().map(node).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The policy file, with every version that was saved.
 
 use meshd_contract::time::Timestamp;
-use sqlx::Row;
+use sqlx::{Row, SqliteConnection};
 
 use super::{Store, StoreError, from_sql, to_sql};
 
@@ -17,14 +17,8 @@ pub(crate) struct StoredPolicy {
 impl Store {
     /// The newest policy; none before the first is saved.
     pub(crate) async fn policy(&self) -> Result<Option<StoredPolicy>, StoreError> {
-        let row = sqlx::query("SELECT id, text FROM policies ORDER BY id DESC LIMIT 1")
-            .fetch_optional(&self.reader)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(StoredPolicy {
-            id: from_sql(row.try_get("id")?),
-            text: row.try_get("text")?,
-        }))
+        let mut reading = self.reader.acquire().await?;
+        newest(&mut reading).await
     }
 
     /// Makes `text` the policy; `by` is the Unix user id of who saved it, none for control itself.
@@ -42,4 +36,17 @@ impl Store {
             .await?;
         Ok(())
     }
+}
+
+pub(super) async fn newest(
+    reading: &mut SqliteConnection,
+) -> Result<Option<StoredPolicy>, StoreError> {
+    let row = sqlx::query("SELECT id, text FROM policies ORDER BY id DESC LIMIT 1")
+        .fetch_optional(reading)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(StoredPolicy {
+        id: from_sql(row.try_get("id")?),
+        text: row.try_get("text")?,
+    }))
 }

@@ -3,8 +3,8 @@
 use meshd_contract::identity::NodeId;
 use meshd_contract::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
 use super::{Refusal, Store, StoreError, from_sql, to_sql};
 use crate::role::{self, Role};
@@ -39,10 +39,8 @@ impl Store {
 
     /// All users, by login.
     pub(crate) async fn users(&self) -> Result<Vec<UserRow>, StoreError> {
-        let rows = sqlx::query("SELECT login, role, created_at FROM users ORDER BY login")
-            .fetch_all(&self.reader)
-            .await?;
-        rows.iter().map(user).collect()
+        let mut reading = self.reader.acquire().await?;
+        all(&mut reading).await
     }
 
     /// Removes a user together with the user's nodes and auth keys; the nodes' numbers.
@@ -72,6 +70,13 @@ impl Store {
             .map(|row| Ok(NodeId(from_sql(row.try_get("id")?))))
             .collect()
     }
+}
+
+pub(super) async fn all(reading: &mut SqliteConnection) -> Result<Vec<UserRow>, StoreError> {
+    let rows = sqlx::query("SELECT login, role, created_at FROM users ORDER BY login")
+        .fetch_all(reading)
+        .await?;
+    rows.iter().map(user).collect()
 }
 
 fn user(row: &SqliteRow) -> Result<UserRow, StoreError> {

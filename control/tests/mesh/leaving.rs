@@ -1,5 +1,7 @@
 //! What happens when a node, or its user, is removed.
 
+use std::time::{Duration, Instant};
+
 use meshd_contract::network_document::NetworkDocument;
 use meshd_contract::node_api::Report;
 use meshd_contract::peer_document::PeerDocument;
@@ -50,8 +52,11 @@ async fn a_deleted_node_is_nobodys_peer_and_has_none() {
     let before = both(&web1, &mut of_web1, &control).await;
     assert!(!is_empty(&before));
 
+    let deleted_at = Instant::now();
     control.admin(&["nodes", "delete", "laptop"]);
     let last = both(&laptop, &mut of_laptop, &control).await;
+    let tunnel_end = deleted_at.elapsed();
+    assert!(tunnel_end > Duration::from_millis(900), "{tunnel_end:?}");
     assert!(is_empty(&last));
     assert!(of_laptop.next().await.is_none(), "the stream ends");
     let after = both(&web1, &mut of_web1, &control).await;
