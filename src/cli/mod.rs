@@ -174,9 +174,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
             status::whois(&mut Client::connect(socket)?, who, *json)?;
         }
         Command::Ssh { arguments } => return ssh::run(socket, arguments),
-        Command::KnownHosts { host } => {
-            ssh::known_hosts(&mut Client::connect(socket)?, host.as_deref())?;
-        }
+        Command::KnownHosts { host } => ssh::known_hosts(socket, host.as_deref())?,
         Command::Policy { command } => return policy::run(command),
         Command::Version => print(&format!("mesh {}\n", env!("CARGO_PKG_VERSION")))?,
     }

@@ -4,12 +4,16 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use meshd_contract::paths;
 
 use super::client::{Client, unexpected};
 use super::{CliError, print};
 use crate::local_api::{Request, Response};
+
+/// How long a login waits for host keys before ssh asks its own files.
+const SSH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Becomes ssh, which asks this command for the host keys.
 pub(super) fn run(socket: &Path, arguments: &[OsString]) -> Result<ExitCode, CliError> {
@@ -41,15 +45,30 @@ fn options(program: &OsStr, socket: &Path) -> Vec<OsString> {
     all.flat_map(|option| ["-o".into(), option]).collect()
 }
 
-pub(super) fn known_hosts(client: &mut Client, host: Option<&str>) -> Result<(), CliError> {
+/// With a host this answers ssh, for every host that anybody on this machine connects to. ssh gives
+/// up where its KnownHostsCommand fails, so that a manager that is away must look like one that
+/// does not know the host.
+pub(super) fn known_hosts(socket: &Path, host: Option<&str>) -> Result<(), CliError> {
+    match lines(socket, host) {
+        Err(CliError::NoManager { .. } | CliError::Refused(_)) if host.is_some() => Ok(()),
+        Err(error) => Err(error),
+        Ok(lines) => print(
+            &lines
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<String>(),
+        ),
+    }
+}
+
+fn lines(socket: &Path, host: Option<&str>) -> Result<Vec<String>, CliError> {
+    let mut client = Client::connect(socket)?;
+    client.wait_at_most(SSH_PATIENCE)?;
     let request = Request::KnownHosts {
         host: host.map(str::to_owned),
     };
     match client.ask(&request)? {
-        Response::KnownHosts { lines } => {
-            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-            print(&text)
-        }
+        Response::KnownHosts { lines } => Ok(lines),
         other => Err(unexpected(&other)),
     }
 }
@@ -57,6 +76,13 @@ pub(super) fn known_hosts(client: &mut Client, host: Option<&str>) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_manager_that_is_away_knows_no_host() {
+        let socket = Path::new("/nonexistent/meshd.sock");
+        assert!(known_hosts(socket, Some("github.com")).is_ok());
+        assert!(known_hosts(socket, None).is_err());
+    }
 
     #[test]
     fn ssh_asks_this_program() {

@@ -22,8 +22,13 @@ pub fn check() -> Result<(), Error> {
 }
 
 /// A capability survives execve(2) of a program without file capabilities only in the ambient set
-/// (capabilities(7)). Under systemd's AmbientCapabilities= it is there already.
+/// (capabilities(7)). Under systemd's AmbientCapabilities= it is there already, and its system call
+/// filter would kill a process that calls capset(2).
 fn hand_on_to_children() {
+    let is_there = caps::has_cap(None, CapSet::Ambient, Capability::CAP_NET_ADMIN);
+    if is_there.unwrap_or(false) {
+        return;
+    }
     for set in [CapSet::Inheritable, CapSet::Ambient] {
         if let Err(error) = caps::raise(None, set, Capability::CAP_NET_ADMIN) {
             tracing::warn!(%error, "nft may lack CAP_NET_ADMIN");
