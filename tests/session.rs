@@ -191,6 +191,23 @@ fn a_client_that_leaves_hangs_up() {
 }
 
 #[test]
+fn a_session_dies_with_its_worker_and_the_client_is_told() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let mut ssh = mesh
+        .ssh("laptop", &["alice@web1", "touch /tmp/there; sleep 1000"])
+        .spawn()
+        .expect("ssh");
+    mesh.wait_for_file("web1", "/tmp/there").expect("a session");
+    let processes = mesh.host("web1").processes().expect("processes");
+    let worker = processes.iter().find(|p| p.command.contains("worker"));
+    let worker = worker.expect("a worker").pid;
+    mesh.host("web1").kill("KILL", worker).expect("killed");
+    assert_eq!(ssh.wait(DEADLINE).expect("an end").code(), Some(255));
+    mesh.wait_until_empty("web1", "alice")
+        .expect("nothing left");
+}
+
+#[test]
 fn only_an_interactive_shell_is_told_the_message_of_the_day() {
     let mesh = Mesh::of_two().expect("a mesh");
     let web1 = mesh.host("web1");

@@ -16,7 +16,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// A command to run in a host; made by [`crate::Host::command`].
 ///
 /// It has a clean environment, `/` as its working directory and, unless given, no input.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[must_use]
 pub struct HostCommand {
     host: String,
