@@ -1,7 +1,8 @@
 //! What `mesh` and the manager say to each other over [`meshd_contract::paths::MANAGER_SOCKET`].
 //!
 //! Each message is one line of JSON. A client may send several requests over one connection; each
-//! is answered by exactly one [`Response`], in order. `Up`, `Down` and `Logout` need user id 0.
+//! is answered by exactly one [`Response`], in order. `Identify`, `Up`, `Down` and
+//! `Logout` need user id 0.
 
 use std::net::SocketAddr;
 

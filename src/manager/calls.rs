@@ -28,9 +28,9 @@ impl Daemon {
             reply,
         } = call;
         let needs_root = match request {
-            Request::Up { .. } | Request::Down | Request::Logout => true,
-            Request::Identify { .. }
-            | Request::Await
+            // Nobody else has a say in where this process connects to.
+            Request::Identify { .. } | Request::Up { .. } | Request::Down | Request::Logout => true,
+            Request::Await
             | Request::Status
             | Request::Whois { .. }
             | Request::KnownHosts { .. } => false,
@@ -125,13 +125,11 @@ impl Daemon {
     }
 
     async fn down(&mut self) -> Result<(), Error> {
-        if let Some(mut state) = self.state.clone() {
-            if let Some(membership) = &mut state.membership {
-                membership.up = false;
-            }
-            self.file.save(&state)?;
-            self.state = Some(state);
-        }
+        let (mut state, mut membership) = self.membership().ok_or(Error::NotJoined)?;
+        membership.up = false;
+        state.membership = Some(membership);
+        self.file.save(&state)?;
+        self.state = Some(state);
         self.take_down().await
     }
 

@@ -1,12 +1,10 @@
 //! The manager's one loop: what comes from control, from `mesh`, from the broker and from the
 //! clock, in the order in which it comes.
 
-use std::path::Path;
 use std::time::Duration;
 
 use meshd_contract::network_document::NetworkDocument;
 use meshd_contract::node_api::Report;
-use meshd_contract::paths;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -17,20 +15,16 @@ use super::broker;
 use super::control::clock;
 use super::control::connection::{Credentials, Server};
 use super::control::stream::{self, FromControl, Versions};
-use super::control::{self};
 use super::documents::{Change, Documents};
 use super::error::Error;
 use super::mesh::{self, Mesh};
 use super::options::Options;
-use super::report;
 use super::ssh::Connections;
 use super::state::{Membership, State, StateFile};
 use crate::local_api::Response;
 
 /// How often peers are looked after, and what failed is tried again.
-const TICK: Duration = Duration::from_secs(5);
-/// How often this host's addresses are looked up again.
-const REPORT_EVERY: Duration = Duration::from_secs(30);
+pub(super) const TICK: Duration = Duration::from_secs(5);
 /// How long `mesh up` waits.
 pub(super) const UP_DEADLINE: Duration = Duration::from_secs(30);
 const QUEUE: usize = 64;
@@ -55,11 +49,11 @@ pub struct Daemon {
     follower: Option<Follower>,
     from_control: mpsc::Receiver<FromControl>,
     to_here: mpsc::Sender<FromControl>,
-    reported: Option<Report>,
+    pub(super) reported: Option<Report>,
     /// Whether control was told, or could not be, since the mesh is in use.
     pub(super) was_reported: bool,
-    is_reporting: bool,
-    report_at: Instant,
+    pub(super) is_reporting: bool,
+    pub(super) report_at: Instant,
 }
 
 /// What a task beside the loop has come to.
@@ -373,57 +367,6 @@ impl Daemon {
         if let Some(mesh) = self.mesh.take() {
             mesh.release().await;
         }
-    }
-
-    /// Tells control about this node if it has changed.
-    async fn report(&mut self) {
-        let due = self.connected && !self.is_reporting && Instant::now() >= self.report_at;
-        let (true, Some(mesh), Some((state, membership))) = (due, &self.mesh, self.membership())
-        else {
-            return;
-        };
-        self.report_at = Instant::now() + REPORT_EVERY;
-        let addresses = match mesh.underlay().await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                tracing::warn!(%error, "this host's addresses are not known");
-                return;
-            }
-        };
-        let ssh = *self.ssh.borrow();
-        let keys = if ssh {
-            report::read_host_keys(Path::new(paths::HOST_KEYS))
-        } else {
-            String::new()
-        };
-        let report = report::report(&addresses, self.options.wireguard_port, &keys);
-        if self.reported.as_ref() == Some(&report) {
-            return;
-        }
-        let Ok((server, credentials)) = credentials(&state, &membership) else {
-            return;
-        };
-        self.is_reporting = true;
-        self.tasks.spawn(async move {
-            let sent = control::report(&server, &credentials, &report).await;
-            Done::Reported(sent.map(|()| report))
-        });
-    }
-
-    pub(super) async fn report_ended(&mut self, outcome: Result<Report, Error>) {
-        self.is_reporting = false;
-        self.was_reported = true;
-        match outcome {
-            Ok(report) => {
-                tracing::info!(endpoints = ?report.endpoints, "control was told about this node");
-                self.reported = Some(report);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "control was not told about this node");
-                self.report_at = Instant::now() + TICK;
-            }
-        }
-        self.settle().await;
     }
 }
 

@@ -21,6 +21,11 @@ use meshd_contract::network_document::NetworkDocument;
 use meshd_contract::paths::{DNS_PORT, SSH_PORT};
 use serde_json::{Value, json};
 
+use super::expression::{
+    accept, comes_in, destination, drop, field, is_known, matches, meta, original_port, port_range,
+    written,
+};
+
 /// The table's name.
 pub const TABLE: &str = "meshd";
 /// The table's family.
@@ -294,60 +299,6 @@ fn merge(mut ports: Vec<PortRange>) -> Vec<PortRange> {
         }
     }
     merged
-}
-
-fn matches(op: &str, left: Value, right: Value) -> Value {
-    json!({"match": {"op": op, "left": left, "right": right}})
-}
-
-fn comes_in(op: &str, device: Value) -> Value {
-    matches(op, json!({"meta": {"key": "iifname"}}), device)
-}
-
-fn meta(key: &str, value: Value) -> Value {
-    matches("==", json!({"meta": {"key": key}}), value)
-}
-
-fn field(protocol: &str, field: &str, value: Value) -> Value {
-    let left = json!({"payload": {"protocol": protocol, "field": field}});
-    matches("==", left, value)
-}
-
-fn is_known() -> Value {
-    let left = json!({"ct": {"key": "state"}});
-    matches("in", left, json!(["established", "related"]))
-}
-
-fn original_port() -> Value {
-    json!({"ct": {"key": "proto-dst", "dir": "original"}})
-}
-
-fn destination(family: &str, address: IpAddr, port: u16) -> Value {
-    json!({"dnat": {"family": family, "addr": address, "port": port}})
-}
-
-fn accept() -> Value {
-    json!({"accept": null})
-}
-
-fn drop() -> Value {
-    json!({"drop": null})
-}
-
-fn written(range: &AddressRange) -> Value {
-    if range.first() == range.last() {
-        json!(range.first())
-    } else {
-        json!({"range": [range.first(), range.last()]})
-    }
-}
-
-fn port_range(range: &PortRange) -> Value {
-    if range.first == range.last {
-        json!(range.first)
-    } else {
-        json!({"range": [range.first, range.last]})
-    }
 }
 
 #[cfg(test)]

@@ -193,6 +193,18 @@ impl Links {
         Ok(())
     }
 
+    /// Whether the device has an address of a mesh, as one that the manager made has.
+    ///
+    /// # Errors
+    /// [`Error::Network`].
+    pub async fn has_mesh_address(&self, link: &Link) -> Result<bool, Error> {
+        let all = self.addresses().await?;
+        let own = all
+            .iter()
+            .filter(|message| message.header.index == link.index);
+        Ok(own.filter_map(address_of).any(is_mesh_address))
+    }
+
     /// The addresses at which other hosts may reach this one: of devices that are up, without
     /// loopback, link-local and mesh addresses; the default route's device first.
     ///

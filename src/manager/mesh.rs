@@ -74,7 +74,8 @@ impl Mesh {
             }
             Err(error) => {
                 if is_new {
-                    remove_leftovers(options).await?;
+                    wireguard::remove(&options.device, &Links::connect()?).await?;
+                    Nft::default().remove().await?;
                 }
                 Err(error)
             }

@@ -4,6 +4,8 @@ pub mod backoff;
 pub mod clock;
 pub mod connection;
 pub mod events;
+#[cfg(test)]
+mod impostor_tests;
 pub mod stream;
 pub mod tls;
 pub mod url;

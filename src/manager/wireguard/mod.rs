@@ -122,11 +122,23 @@ pub async fn check(
     Ok(())
 }
 
-/// Removes the device that an earlier run left, if it is one of ours.
+/// Removes the device that an earlier run left; one of that name without a mesh address is not
+/// ours.
 ///
 /// # Errors
 /// [`Error`].
 pub async fn remove_leftover(device: &str, links: &Links) -> Result<(), Error> {
+    match links.find(device).await? {
+        Some(link) if links.has_mesh_address(&link).await? => remove(device, links).await,
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Removes a device of ours that is not open.
+///
+/// # Errors
+/// [`Error`].
+pub async fn remove(device: &str, links: &Links) -> Result<(), Error> {
     match links.find(device).await?.map(|link| link.kind) {
         Some(Kind::WireGuard) => {
             let kernel = kernel::Kernel::adopt(device, links)?;
