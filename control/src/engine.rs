@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meshd_contract::identity::NodeId;
-use meshd_policy::{Node, Policy, Problem, Topology, User};
+use meshd_policy::{Compiled, Node, Policy, Problem, Topology, User};
 use thiserror::Error;
 
 use crate::compose::View;
@@ -11,7 +11,11 @@ use crate::store::{NodeRow, UserRow};
 
 /// A policy that has been read and found good.
 #[derive(Debug)]
-pub(crate) struct Engine(Policy);
+pub(crate) struct Engine {
+    policy: Policy,
+    /// What it last said, and about which mesh: most rounds are about the same one.
+    compiled: Option<(Topology, Compiled)>,
+}
 
 /// Everything that is wrong with a policy, each with its line and column.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -25,7 +29,10 @@ impl Engine {
     /// Everything that is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, PolicyError> {
         match Policy::parse(text) {
-            Ok(policy) => Ok(Self(policy)),
+            Ok(policy) => Ok(Self {
+                policy,
+                compiled: None,
+            }),
             Err(errors) => Err(PolicyError(sentences(errors.problems()))),
         }
     }
@@ -37,22 +44,22 @@ impl Engine {
 
     /// Whether nodes can carry this tag.
     pub(crate) fn defines_tag(&self, tag: &str) -> bool {
-        self.0.defines_tag(tag)
+        self.policy.defines_tag(tag)
     }
 
     /// What has no effect in this mesh, or not the expected one.
     pub(crate) fn warnings(&self, topology: &Topology) -> Vec<String> {
-        sentences(&self.0.warnings(topology))
+        sentences(&self.policy.warnings(topology))
     }
 
     /// What stands against this policy in this mesh: domains that it does not have, and tests of
     /// the policy that fail.
     pub(crate) fn objections(&self, topology: &Topology) -> Vec<String> {
-        let mut objections = match self.0.check_domains(&topology.domains) {
+        let mut objections = match self.policy.check_domains(&topology.domains) {
             Err(errors) => sentences(errors.problems()),
             Ok(()) => Vec::new(),
         };
-        let report = self.0.run_tests(topology);
+        let report = self.policy.run_tests(topology);
         objections.extend(
             report
                 .failures
@@ -65,16 +72,16 @@ impl Engine {
     /// What the policy says about each of `nodes`: about logins in the mesh of `ssh`, about packets
     /// in the mesh of `network`, where there is one.
     pub(crate) fn views(
-        &self,
+        &mut self,
         nodes: &[NodeId],
-        ssh: &Topology,
+        ssh: Topology,
         network: Option<&Topology>,
     ) -> BTreeMap<NodeId, View> {
         if nodes.is_empty() {
             return BTreeMap::new();
         }
-        let for_ssh = self.0.compile(ssh);
-        let for_network = network.map(|network| self.0.compile(network));
+        let for_network = network.map(|network| self.policy.compile(network));
+        let for_ssh = self.compile(ssh);
         let view = |node: NodeId| match &for_network {
             None => for_ssh.node(node),
             Some(for_network) => View {
@@ -83,6 +90,17 @@ impl Engine {
             },
         };
         nodes.iter().map(|node| (*node, view(*node))).collect()
+    }
+
+    fn compile(&mut self, topology: Topology) -> &Compiled {
+        let current = match self.compiled.take() {
+            Some(current) if current.0 == topology => current,
+            _ => {
+                let compiled = self.policy.compile(&topology);
+                (topology, compiled)
+            }
+        };
+        &self.compiled.insert(current).1
     }
 }
 

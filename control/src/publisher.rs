@@ -153,9 +153,9 @@ impl Publisher {
 
         let ids = listening.iter().map(|(node, _)| *node);
         let ids: Vec<NodeId> = ids.filter(|node| nodes.contains_key(node)).collect();
-        let policy = self.policy.as_ref().map(|(_, policy)| policy);
+        let policy = self.policy.as_mut().map(|(_, policy)| policy);
         let views =
-            tokio::task::block_in_place(|| policy.map(|policy| policy.views(&ids, &ssh, network)));
+            tokio::task::block_in_place(|| policy.map(|policy| policy.views(&ids, ssh, network)));
         Ok(Mesh {
             nodes,
             leaving,

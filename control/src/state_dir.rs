@@ -23,7 +23,11 @@ pub(crate) struct StateDir {
 #[derive(Debug, Error)]
 pub(crate) enum StateError {
     /// The system refused.
-    #[error("cannot {what} {path}: {error}", path = path.display())]
+    #[error(
+        "cannot {what} {path}: {error}; the directory must be there for the user that \
+         meshd-control runs as, or be another one (--state)",
+        path = path.display()
+    )]
     Io {
         /// What was tried.
         what: &'static str,
