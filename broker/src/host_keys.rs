@@ -82,6 +82,12 @@ impl HostKeys {
         Self::load()
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The public halves as SSH encodes them (RFC 4253, section 6.6).
     ///
     /// # Errors

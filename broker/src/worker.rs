@@ -1,31 +1,34 @@
 //! The worker: root's side of one SSH connection, in a process of its own.
 
+mod basis;
 mod channels;
 mod connection;
+mod session_process;
 
-use std::ffi::{CString, c_int};
+use std::ffi::c_int;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use meshd_contract::broker::{FromManager, Hello, ToManager, ToSession};
+use meshd_contract::broker::{FromManager, Hello, ToManager};
 use meshd_contract::paths;
-use meshd_contract::peer_document::PeerDocument;
 use meshd_contract::time::Timestamp;
 use meshd_contract::wire::{self, WireError};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{Pid, User};
+use nix::unistd::Pid;
 use thiserror::Error;
 
-use crate::config::{Config, ConfigError};
+use crate::config::ConfigError;
 use crate::evidence::{self, Bound, EvidenceError};
 use crate::host_keys::{HostKeyError, HostKeys};
-use crate::process::{self, Identity, Plan, StartError};
-use crate::trust::{Files, TrustError};
+use crate::process::StartError;
+use crate::trust::TrustError;
 use crate::{descendants, log};
 
+use basis::Basis;
 use connection::Connection;
+use session_process::SessionProcess;
 
 /// The descriptor on which the listener hands over the manager's connection.
 const MANAGER: c_int = 3;
@@ -103,26 +106,17 @@ fn manager_connection() -> nix::Result<OwnedFd> {
 fn accept(manager: &OwnedFd, id: &str) -> Result<Connection, Refusal> {
     harden()?;
     let (tcp, link) = receive_bind(manager)?;
-    let config = Config::load(paths::SSH_CONFIG.as_ref())?;
-    let files = Files::default();
-    let changes = connection::watch(&files)?;
-    let document = files.peer_document(now())?;
-    let bound = evidence::bind(&evidence::gather(&tcp)?, &document, &config, now())?;
+    let basis = Basis::of(id, &tcp)?;
     let host_keys = HostKeys::load()?;
-    let (session, remote) = wire::pair()?;
-    let pid = start_session(&tcp, &link, &remote)?;
     let hello = Hello {
         connection: id.to_owned(),
         host_keys: host_keys.public_blobs()?,
-        login_grace: config.limits.login_grace,
-        max_channels: config.limits.channels,
+        login_grace: basis.config.limits.login_grace,
+        max_channels: basis.config.limits.channels,
     };
-    wire::send(session.as_fd(), &ToSession::Hello(hello), &[])?;
-    tell_manager(manager, id, &bound);
-    log_start(id, &bound, &document);
-    Ok(Connection::new(
-        id, config, files, document, bound, host_keys, session, pid, changes,
-    )?)
+    let session = SessionProcess::start(&tcp, &link, hello)?;
+    tell_manager(manager, id, &basis.bound);
+    Ok(Connection::new(basis, host_keys, session)?)
 }
 
 /// Nothing of this process is to be read by another, and nothing of it outlives the connection
@@ -145,37 +139,6 @@ fn receive_bind(manager: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Refusal> {
     Ok((tcp, link))
 }
 
-/// Starts the session process without any privilege but that to enter its empty root.
-fn start_session(tcp: &OwnedFd, link: &OwnedFd, worker: &OwnedFd) -> Result<Pid, Refusal> {
-    let user = User::from_name(paths::SESSION_USER)?.ok_or(Refusal::NoSessionUser)?;
-    let program = CString::new(paths::SESSION_PROGRAM).map_err(|_| Errno::EINVAL)?;
-    let null = process::null().map_err(|_| Errno::last())?;
-    let stderr = std::io::stderr();
-    let log = stderr.as_fd();
-    Ok(process::start(&Plan {
-        program: &program,
-        arguments: std::slice::from_ref(&program),
-        environment: &[],
-        descriptors: &[
-            null.as_fd(),
-            log,
-            log,
-            tcp.as_fd(),
-            link.as_fd(),
-            worker.as_fd(),
-        ],
-        identity: &Identity {
-            uid: user.uid.as_raw(),
-            gid: user.gid.as_raw(),
-            groups: Vec::new(),
-        },
-        directory: c"/",
-        terminal: false,
-        keep_chroot: true,
-        parent_death_signal: 0,
-    })?)
-}
-
 /// The manager only counts and records; that it is gone is no reason to end the connection.
 fn tell_manager(manager: &OwnedFd, id: &str, bound: &Bound) {
     let peer = match bound.caller() {
@@ -187,18 +150,6 @@ fn tell_manager(manager: &OwnedFd, id: &str, bound: &Bound) {
         peer,
     };
     let _ = wire::send(manager.as_fd(), &message, &[]);
-}
-
-fn log_start(id: &str, bound: &Bound, document: &PeerDocument) {
-    let caller = match bound.caller() {
-        evidence::Caller::Peer(peer) => format!("peer={} owner={}", peer.name, peer.owner),
-        evidence::Caller::Stranger => "peer=unknown".to_owned(),
-    };
-    let (remote, version) = (bound.remote(), document.header.version);
-    log::connection(
-        id,
-        &format!("started from={remote} {caller} document={version}"),
-    );
 }
 
 /// The system's clock.

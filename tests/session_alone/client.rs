@@ -14,7 +14,7 @@ use crate::started::{self, Start};
 use crate::worker::{Manners, Worker, host_key_blob};
 
 /// Longer than anything that works takes.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// One server, which takes any number of connections, each with its session process and worker.
 pub(crate) struct Server {
@@ -27,6 +27,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(manners: Manners) -> Self {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        take_back_interrupts();
         let (listener, address) = started::accepted();
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let directory =
@@ -159,6 +160,16 @@ fn until(mut so: impl FnMut() -> bool) {
 }
 
 /// Waits for a program, and ends it when it takes too long.
+/// A shell that starts its jobs in the background has them ignore the keyboard's signals, and what
+/// is ignored at a program's start can be neither trapped nor delivered later.
+fn take_back_interrupts() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    for number in [Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: sets the default disposition; no handler runs.
+        unsafe { signal(number, SigHandler::SigDfl) }.expect("a disposition");
+    }
+}
+
 pub(crate) fn wait(child: &mut Child) -> ExitStatus {
     let begin = Instant::now();
     while begin.elapsed() < DEADLINE {

@@ -1,12 +1,16 @@
 //! A terminal on the client's side.
 
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::time::Instant;
 
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
+
+use crate::client::DEADLINE;
 
 /// A program on a terminal, and the person before it.
 pub(crate) struct OnTerminal {
@@ -65,7 +69,14 @@ impl OnTerminal {
 
     /// Reads until `text` is on the screen; what came before it is forgotten.
     pub(crate) fn expect(&mut self, text: &str) {
+        let until = Instant::now() + DEADLINE;
         while !self.seen.contains(text) {
+            let mut ready = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            let left = until.saturating_duration_since(Instant::now());
+            let left = PollTimeout::try_from(left).expect("a short time");
+            if poll(&mut ready, left) == Ok(0) {
+                panic!("no {text:?} on the screen in time:\n{}", self.seen);
+            }
             let mut buffer = [0; 4096];
             match self.master.read(&mut buffer) {
                 Ok(length @ 1..) => {
