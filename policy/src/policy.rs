@@ -1,5 +1,6 @@
 //! A policy file that has been read and found good.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use meshd_contract::identity::Owner;
@@ -7,11 +8,11 @@ use meshd_contract::identity::Owner;
 use crate::compile::Compiled;
 use crate::hujson;
 use crate::mesh::domain_of;
-use crate::model::Document;
-use crate::problem::{Errors, Position, Problem};
+use crate::model::{Document, DomainUse};
+use crate::problem::{Errors, MAX_PROBLEMS, Position, Problem};
 use crate::read;
 use crate::selector::Selector;
-use crate::topology::{Role, Topology, User};
+use crate::topology::{Node, Role, Topology, User};
 
 /// A policy file that has been read and found good; cheap to clone.
 #[derive(Debug, Clone)]
@@ -29,8 +30,7 @@ pub enum Actor<'a> {
     Tags(&'a [String]),
 }
 
-/// The policy of a new mesh (POLICY.md 5.8 of the service's own: `check` into one's own devices,
-/// every packet permitted).
+/// What Tailscale gives a new network: every packet, and SSH into one's own devices after a check.
 const DEFAULT: &str = include_str!("default.hujson");
 
 impl Policy {
@@ -73,21 +73,23 @@ impl Policy {
         } else {
             format!("the domains of this mesh are {}", domains.join(", "))
         };
-        let problems = self
+        let mut strange: Vec<&DomainUse> = self
             .document
             .domain_uses
             .iter()
             .filter(|used| !domains.contains(&used.domain))
-            .map(|used| Problem {
-                position: self.position(used.at),
-                path: used.path.clone(),
-                message: format!(
-                    "{} is not associated with this Tailnet and cannot be used in \
+            .collect();
+        strange.sort_by_key(|used| used.at);
+        let problems = strange.into_iter().take(MAX_PROBLEMS).map(|used| Problem {
+            position: self.position(used.at),
+            path: used.path.clone(),
+            message: format!(
+                "{} is not associated with this Tailnet and cannot be used in \
                      user:*@<domain> expressions",
-                    used.domain
-                ),
-                help: known.clone(),
-            });
+                used.domain
+            ),
+            help: known.clone(),
+        });
         match Errors::from_problems(problems.collect()) {
             Some(errors) => Err(errors),
             None => Ok(()),
@@ -95,14 +97,14 @@ impl Policy {
     }
 
     /// What is legal but has no effect: sections that meshd does not have, and users that the
-    /// mesh does not know (yet).
+    /// mesh does not know (yet); [`MAX_PROBLEMS`] at most of each kind.
     #[must_use]
     pub fn warnings(&self, topology: &Topology) -> Vec<Problem> {
-        let known = |login: &str| {
-            topology.users.iter().any(|user| user.login == login)
-                || topology.nodes.iter().any(|node| node.user() == Some(login))
-        };
-        let remarks = self.document.remarks.iter().map(|remark| Problem {
+        let users = topology.users.iter().map(|user| user.login.as_str());
+        let owners = topology.nodes.iter().filter_map(Node::user);
+        let known: HashSet<&str> = users.chain(owners).collect();
+        let remarks = self.document.remarks.iter().take(MAX_PROBLEMS);
+        let remarks = remarks.map(|remark| Problem {
             position: self.position(remark.at),
             path: remark.path.clone(),
             message: remark.message.clone(),
@@ -110,7 +112,8 @@ impl Policy {
         });
         let strangers = self.document.user_uses.iter();
         let strangers = strangers
-            .filter(|used| !known(&used.login))
+            .filter(|used| !known.contains(used.login.as_str()))
+            .take(MAX_PROBLEMS)
             .map(|used| Problem {
                 position: self.position(used.at),
                 path: used.path.clone(),
@@ -170,12 +173,7 @@ impl Policy {
     /// says. meshd carries them for programs that ask.
     pub fn app_grants(
         &self,
-    ) -> impl Iterator<
-        Item = (
-            String,
-            &std::collections::BTreeMap<String, serde_json::Value>,
-        ),
-    > {
+    ) -> impl Iterator<Item = (String, &BTreeMap<String, serde_json::Value>)> {
         self.document
             .network
             .iter()

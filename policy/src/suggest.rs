@@ -10,7 +10,9 @@ pub(crate) fn did_you_mean<'a>(
 
 fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Longer words are no slips of the pen, and the distance takes time that grows with both.
-    const LONGEST: usize = 80;
+    const LONGEST: usize = 40;
+    /// A name is looked for among this many at most.
+    const MOST: usize = 5000;
     if word.len() > LONGEST {
         return None;
     }
@@ -18,7 +20,9 @@ fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Opt
     let permitted = (word.chars().count() / 3).clamp(1, 3);
     candidates
         .into_iter()
+        .take(MOST)
         .filter(|candidate| candidate.len() <= LONGEST)
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= 4 * permitted)
         .map(|candidate| (distance(&lower, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= permitted)
         .min()

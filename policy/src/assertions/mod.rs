@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::compile::Compiled;
 use crate::policy::Policy;
-use crate::problem::Position;
+use crate::problem::{MAX_PROBLEMS, Position};
 use crate::selector::Selector;
 use crate::topology::Topology;
 
@@ -21,7 +21,9 @@ use crate::topology::Topology;
 pub struct TestReport {
     /// The number of assertions that hold.
     pub passed: usize,
-    /// Every assertion that does not hold, in the order of the file.
+    /// The number of assertions that do not hold.
+    pub failed: usize,
+    /// Those that do not hold, in the order of the file, [`MAX_PROBLEMS`] at most.
     pub failures: Vec<TestFailure>,
 }
 
@@ -40,7 +42,7 @@ impl TestReport {
     /// Whether every assertion holds; a policy may be saved only then.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.failures.is_empty()
+        self.failed == 0
     }
 }
 
@@ -52,8 +54,8 @@ impl fmt::Display for TestReport {
         write!(
             f,
             "test(s) failed: {} of {} assertions do not hold",
-            self.failures.len(),
-            self.failures.len() + self.passed
+            self.failed,
+            self.failed + self.passed
         )?;
         for failure in &self.failures {
             write!(f, "\n{failure}")?;
@@ -112,13 +114,17 @@ struct Endpoint {
 
 impl Run<'_> {
     fn note(&mut self, at: usize, path: String, result: Result<(), String>) {
-        match result {
-            Ok(()) => self.report.passed += 1,
-            Err(message) => self.report.failures.push(TestFailure {
+        let Err(message) = result else {
+            self.report.passed += 1;
+            return;
+        };
+        self.report.failed += 1;
+        if self.report.failures.len() < MAX_PROBLEMS {
+            self.report.failures.push(TestFailure {
                 position: self.policy.position(at),
                 path,
                 message,
-            }),
+            });
         }
     }
 

@@ -1,6 +1,6 @@
 //! Nodes that stand in for those that have not joined yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use meshd_contract::address::MeshAddresses;
@@ -23,20 +23,24 @@ pub(super) fn with_phantoms(document: &Document, topology: &Topology) -> Topolog
 }
 
 fn wanted(document: &Document, topology: &Topology) -> BTreeSet<Owner> {
-    let has_node = |user: &str| topology.nodes.iter().any(|n| n.user() == Some(user));
-    let carried = |tag: &String| topology.nodes.iter().any(|n| n.tags().contains(tag));
+    let with_node: HashSet<&str> = topology.nodes.iter().filter_map(Node::user).collect();
+    let carried: HashSet<&String> = topology.nodes.iter().flat_map(Node::tags).collect();
+    let users: HashSet<&str> = topology.users.iter().map(|u| u.login.as_str()).collect();
     let mut owners = BTreeSet::new();
     for word in words(document) {
         if let Some(logins) = document.groups.get(word) {
-            if !logins.iter().any(|login| has_node(login)) {
+            if !logins
+                .iter()
+                .any(|login| with_node.contains(login.as_str()))
+            {
                 owners.extend(logins.iter().cloned().map(Owner::User));
             }
         } else if document.tag_owners.contains_key(word) {
             let tag = word.to_owned();
-            if !carried(&tag) {
+            if !carried.contains(&tag) {
                 owners.insert(Owner::Tags(vec![tag]));
             }
-        } else if topology.users.iter().any(|user| user.login == word) && !has_node(word) {
+        } else if users.contains(word) && !with_node.contains(word) {
             owners.insert(Owner::User(word.to_owned()));
         }
     }

@@ -9,7 +9,6 @@ use super::{Path, Reader};
 use crate::hujson::{Kind, Value};
 use crate::ranges::RangeSet;
 use crate::selector::{Selector, address_range};
-use crate::suggest;
 
 impl Reader<'_> {
     pub(super) fn groups(
@@ -283,7 +282,7 @@ impl Reader<'_> {
         let (message, help) = match missing {
             Some(other) => (
                 format!("IP set not found: {other:?}"),
-                suggest::did_you_mean(other, sets.keys().copied()),
+                self.suggest(other, sets.keys().copied(), "define it in ipsets"),
             ),
             None => (
                 format!("{name:?} needs itself, or a set that is at fault"),
@@ -317,13 +316,17 @@ impl Ipset {
     /// None while a set that it needs is not resolved.
     fn resolve(&self, resolved: &BTreeMap<String, RangeSet>) -> Option<RangeSet> {
         let mut set = RangeSet::default();
-        for line in &self.lines {
-            let target = match &line.target {
-                IpsetTarget::Range(range) => RangeSet::from_ranges([*range]),
-                IpsetTarget::Internet => RangeSet::internet(),
-                IpsetTarget::Set(name) => resolved.get(name)?.clone(),
-            };
-            set = if line.adds {
+        for lines in self.lines.chunk_by(|a, b| a.adds == b.adds) {
+            let mut ranges: Vec<AddressRange> = Vec::new();
+            for line in lines {
+                match &line.target {
+                    IpsetTarget::Range(range) => ranges.push(*range),
+                    IpsetTarget::Internet => ranges.extend(RangeSet::internet().ranges()),
+                    IpsetTarget::Set(name) => ranges.extend(resolved.get(name)?.ranges()),
+                }
+            }
+            let target = RangeSet::from_ranges(ranges);
+            set = if lines.iter().all(|line| line.adds) {
                 set.union(&target)
             } else {
                 set.minus(&target)

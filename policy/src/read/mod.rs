@@ -27,7 +27,11 @@ struct Reader<'t> {
     remarks: Vec<Remark>,
     domain_uses: Vec<DomainUse>,
     user_uses: Vec<UserUse>,
+    /// How many more names are looked for; bounds the time that a bad file takes.
+    suggestions_left: usize,
 }
+
+const MAX_SUGGESTIONS: usize = 50;
 
 /// A problem whose line is not counted yet: counting takes time, and only the first
 /// [`MAX_PROBLEMS`] are told.
@@ -122,6 +126,7 @@ impl<'t> Reader<'t> {
             remarks: Vec::new(),
             domain_uses: Vec::new(),
             user_uses: Vec::new(),
+            suggestions_left: MAX_SUGGESTIONS,
         }
     }
 
@@ -138,6 +143,25 @@ impl<'t> Reader<'t> {
             message: message.into(),
             help: help.into(),
         });
+    }
+
+    /// The defined name that is nearest to `word`, or `otherwise`.
+    fn suggest<'a>(
+        &mut self,
+        word: &str,
+        defined: impl IntoIterator<Item = &'a str>,
+        otherwise: &str,
+    ) -> String {
+        if self.suggestions_left == 0 {
+            return otherwise.to_owned();
+        }
+        self.suggestions_left -= 1;
+        let suggestion = suggest::did_you_mean(word, defined);
+        if suggestion.is_empty() {
+            otherwise.to_owned()
+        } else {
+            suggestion
+        }
     }
 
     fn remark(&mut self, at: usize, path: &Path<'_>, message: impl Into<String>) {
@@ -249,12 +273,15 @@ impl<'t> Reader<'t> {
                 .iter()
                 .find(|name| name.eq_ignore_ascii_case(&member.key));
             match name {
-                None => self.problem(
-                    member.key_at,
-                    &path.key(&member.key),
-                    format!("unknown field: {:?}", member.key),
-                    suggest::did_you_mean(&member.key, names.iter().copied()),
-                ),
+                None => {
+                    let help = self.suggest(&member.key, names.iter().copied(), "");
+                    self.problem(
+                        member.key_at,
+                        &path.key(&member.key),
+                        format!("unknown field: {:?}", member.key),
+                        help,
+                    );
+                }
                 Some(name) if known.iter().any(|(seen, _)| seen == name) => {
                     self.duplicate(member, path);
                 }

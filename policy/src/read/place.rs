@@ -6,7 +6,6 @@ use super::{Path, Reader};
 use crate::hujson::Value;
 use crate::model::{DomainUse, UserUse};
 use crate::selector::{Selector, SelectorError};
-use crate::suggest;
 
 /// The names that the file defines.
 pub(super) struct Names {
@@ -54,7 +53,7 @@ impl Reader<'_> {
         names: &Names,
     ) -> Option<Selector> {
         let checked = Selector::parse(word).and_then(|selector| {
-            names.know(&selector, place)?;
+            self.is_defined(&selector, place, names)?;
             place.permits(&selector)?;
             Ok(selector)
         });
@@ -103,15 +102,20 @@ impl Reader<'_> {
     }
 }
 
-impl Names {
-    /// Whether what the selector names is defined.
-    fn know(&self, selector: &Selector, place: Place) -> Result<(), SelectorError> {
-        let (kind, word, defined) = match selector {
-            Selector::Group(word) => ("group", word, &self.groups),
-            Selector::Tag(word) => ("tag", word, &self.tags),
-            Selector::Ipset(word) => ("IP set", word, &self.ipsets),
+impl Reader<'_> {
+    /// Whether what the selector names is defined in this file.
+    fn is_defined(
+        &mut self,
+        selector: &Selector,
+        place: Place,
+        names: &Names,
+    ) -> Result<(), SelectorError> {
+        let (kind, section, word, defined) = match selector {
+            Selector::Group(word) => ("group", "groups", word, &names.groups),
+            Selector::Tag(word) => ("tag", "tagOwners", word, &names.tags),
+            Selector::Ipset(word) => ("IP set", "ipsets", word, &names.ipsets),
             Selector::Host(_) if place == Place::SshDestination => return Ok(()),
-            Selector::Host(word) => ("host", word, &self.hosts),
+            Selector::Host(word) => ("host", "hosts", word, &names.hosts),
             Selector::Any
             | Selector::DangerAll
             | Selector::User(_)
@@ -127,21 +131,10 @@ impl Names {
         if defined.contains(word) {
             return Ok(());
         }
-        let suggestion = suggest::did_you_mean(word, defined.iter().map(String::as_str));
-        let help = if suggestion.is_empty() {
-            let section = match kind {
-                "group" => "groups",
-                "tag" => "tagOwners",
-                "IP set" => "ipsets",
-                _ => "hosts",
-            };
-            format!("define it in {section}")
-        } else {
-            suggestion
-        };
+        let candidates = defined.iter().map(String::as_str);
         Err(SelectorError {
             message: format!("{kind} not found: {word:?}"),
-            help,
+            help: self.suggest(word, candidates, &format!("define it in {section}")),
         })
     }
 }

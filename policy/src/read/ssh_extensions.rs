@@ -136,17 +136,16 @@ impl Reader<'_> {
             if names.tags.contains(word) {
                 recorders.push(word.to_owned());
             } else {
-                let known = names.tags.iter().map(String::as_str);
+                let help = self.suggest(
+                    word,
+                    names.tags.iter().map(String::as_str),
+                    "write the tag of the recorders, and define it in tagOwners",
+                );
                 self.problem(
                     item.at,
                     &path.index(index),
                     format!("recorder {word:?}: tag not found"),
-                    match suggest::did_you_mean(word, known) {
-                        meant if meant.is_empty() => {
-                            "write the tag of the recorders, and define it in tagOwners".to_owned()
-                        }
-                        meant => meant,
-                    },
+                    help,
                 );
             }
         }

@@ -5,7 +5,6 @@ use super::{Path, Reader};
 use crate::hujson::Value;
 use crate::model::{NetworkTest, Origin, SshTest, Word};
 use crate::selector::Selector;
-use crate::suggest;
 
 const TEST_FIELDS: [&str; 7] = [
     "src",
@@ -101,11 +100,12 @@ impl Reader<'_> {
         let selector = Selector::parse(word);
         let unknown_tag = word.starts_with("tag:") && !names.tags.contains(word);
         if unknown_tag {
+            let help = self.suggest(word, names.tags.iter().map(String::as_str), "");
             self.problem(
                 at,
                 path,
                 format!("SSH tests {side} contains unknown tag {word:?}"),
-                suggest::did_you_mean(word, names.tags.iter().map(String::as_str)),
+                help,
             );
             return;
         }
