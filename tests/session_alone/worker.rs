@@ -120,6 +120,16 @@ struct State {
     children: Arc<Mutex<HashMap<u32, u32>>>,
 }
 
+/// As the real worker does it for a revoked session, so that no test leaves a program behind.
+impl Drop for State {
+    fn drop(&mut self) {
+        for pid in self.children.lock().expect("no panic").values() {
+            // SAFETY: the group of a child of this test that has not been waited for.
+            unsafe { nix::libc::kill(-pid.cast_signed(), nix::libc::SIGKILL) };
+        }
+    }
+}
+
 impl State {
     fn run(mut self, orders: Receiver<Order>) {
         self.send(
