@@ -153,8 +153,10 @@ fn idle_kilobytes(mesh: &Mesh, ssh: &str, counts: impl Fn(&str) -> bool) -> Resu
     }
     let after = kilobytes(mesh, &counts)?;
     drop(sessions);
+    // sshd leaves a command without a terminal alone when its client leaves.
+    mesh.host("web1")
+        .sh("pkill -KILL -u alice; rm /tmp/idle.*")?;
     mesh.wait_until_empty("web1", "alice")?;
-    mesh.host("web1").sh("rm /tmp/idle.*")?;
     Ok((after - before) / IDLE as f64)
 }
 
