@@ -159,17 +159,15 @@ fn an_interactive_session_has_a_terminal_of_its_own() {
         .send("until [ \"$(stty size)\" = '22 55' ]; do sleep 0.1; done; echo resi'zed'\r")
         .expect("typed");
     terminal.expect("resized", DEADLINE).expect("the new size");
-    terminal
-        .send("touch /tmp/asleep; sleep 1000\r")
-        .expect("typed");
-    mesh.wait_for_file("web1", "/tmp/asleep")
-        .expect("a command");
-    terminal.send("\u{3}").expect("typed");
-    wait_for("end of sleep", DEADLINE, || {
+    let sleeps = || {
         let processes = mesh.host("web1").processes().ok()?;
-        processes.iter().all(|p| p.name != "sleep").then_some(())
-    })
-    .expect("interrupted");
+        Some(processes.iter().any(|p| p.command == "sleep 1000"))
+    };
+    terminal.send("sleep 1000\r").expect("typed");
+    // A shell forgets what is typed before its command is in the foreground.
+    wait_for("sleep", DEADLINE, || sleeps()?.then_some(())).expect("a command");
+    terminal.send("\u{3}").expect("typed");
+    wait_for("end of sleep", DEADLINE, || (!sleeps()?).then_some(())).expect("interrupted");
     terminal.send("exit 5\r").expect("typed");
     assert_eq!(ssh.wait(DEADLINE).expect("an end").code(), Some(5));
 }
