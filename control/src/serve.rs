@@ -70,6 +70,7 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
         key: key.public(),
         login_domains: arguments.login_domain.clone(),
     };
+    admin.warn_about_policy().await?;
     let hash = tls.certificate_hash.clone();
     let nodes = NodeServer::new(store.clone(), Arc::clone(&hub), &key, hash, stopped.clone())?;
     tracing::info!(

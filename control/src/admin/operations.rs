@@ -208,6 +208,17 @@ impl Admin {
         })
     }
 
+    /// Logs what stands against the saved policy. It counts all the same: a change of users or
+    /// nodes that makes one of its tests fail must not lock anybody out at the next start.
+    pub(crate) async fn warn_about_policy(&self) -> Result<(), StoreError> {
+        if let Err(problems) = self.examine(&self.policy_text().await?).await? {
+            for problem in problems {
+                tracing::warn!(problem, "the saved policy would be refused today");
+            }
+        }
+        Ok(())
+    }
+
     /// The warnings about a policy in this mesh, or what stands against it.
     async fn examine(&self, text: &str) -> Result<Result<Vec<String>, Vec<String>>, StoreError> {
         let engine = match Engine::parse(text) {

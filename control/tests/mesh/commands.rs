@@ -90,6 +90,27 @@ async fn a_policy_whose_tests_fail_is_not_saved() {
 }
 
 #[tokio::test]
+async fn a_saved_policy_whose_tests_fail_later_only_warns() {
+    let mut control = Control::start();
+    control.admin(&["users", "create", "alice@example.com"]);
+    control.set_policy(
+        r#"{
+        "tagOwners": { "tag:web": [] },
+        "acls": [{ "action": "accept", "src": ["alice@example.com"], "dst": ["tag:web:22"] }],
+        "tests": [{ "src": "alice@example.com", "accept": ["tag:web:22"] }],
+    }"#,
+    );
+    control.restart_after_kill();
+    assert!(!control.has_logged("would be refused today"));
+    control.admin(&["users", "delete", "alice@example.com"]);
+    let before = control.admin(&["policy", "get"]);
+    control.restart_after_kill();
+    assert!(control.has_logged("would be refused today"));
+    assert!(control.has_logged("tests[0]"));
+    assert_eq!(control.admin(&["policy", "get"]), before);
+}
+
+#[tokio::test]
 async fn names_are_unique_after_a_rename_too() {
     let control = Control::start();
     control.join("web1", "alice@example.com").await;

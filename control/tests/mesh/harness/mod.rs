@@ -50,6 +50,12 @@ impl Control {
         }
     }
 
+    /// Whether the server has said something with this text.
+    pub(crate) fn has_logged(&self, text: &str) -> bool {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().any(|line| line.contains(text))
+    }
+
     /// Kills the process without warning and starts another one on the same directory.
     pub(crate) fn restart_after_kill(&mut self) {
         self.kill();
