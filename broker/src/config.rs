@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use meshd_contract::broker::ConnectionLimits;
 use meshd_contract::login::Login;
 use meshd_contract::paths;
 use serde::Deserialize;
@@ -38,6 +39,16 @@ pub struct Limits {
     pub kill_grace: u32,
     /// Connections at a time on this host.
     pub connections: u32,
+    /// Connections at a time of one peer.
+    pub connections_per_peer: u32,
+    /// Connections at a time whose login is not permitted yet.
+    pub unauthenticated: u32,
+    /// The same, of one peer.
+    pub unauthenticated_per_peer: u32,
+    /// Variables that a client may bring for one channel.
+    pub environment_variables: u32,
+    /// Bytes of these variables, names and values.
+    pub environment_bytes: u32,
 }
 
 impl Default for Config {
@@ -55,11 +66,30 @@ impl Default for Config {
 
 impl Default for Limits {
     fn default() -> Self {
+        let connections = ConnectionLimits::default();
         Self {
             login_grace: 120,
             channels: 10,
             kill_grace: 5,
-            connections: 1024,
+            connections: connections.total,
+            connections_per_peer: connections.per_peer,
+            unauthenticated: connections.unauthenticated,
+            unauthenticated_per_peer: connections.unauthenticated_per_peer,
+            environment_variables: 128,
+            environment_bytes: 64 << 10,
+        }
+    }
+}
+
+impl Limits {
+    /// Those that the manager keeps.
+    #[must_use]
+    pub fn of_connections(&self) -> ConnectionLimits {
+        ConnectionLimits {
+            unauthenticated: self.unauthenticated,
+            unauthenticated_per_peer: self.unauthenticated_per_peer,
+            per_peer: self.connections_per_peer,
+            total: self.connections,
         }
     }
 }

@@ -37,6 +37,13 @@ pub enum Request {
         /// The signal's name without `SIG`.
         name: String,
     },
+    /// Keep these counts for the records.
+    Count {
+        /// Bytes from the client.
+        received: u64,
+        /// Bytes to the client.
+        sent: u64,
+    },
     /// Refuse the channel, and go on.
     Refuse {
         /// The channel.
@@ -141,6 +148,7 @@ impl<P> Machine<P> {
                     message: "nothing runs on this channel",
                 })
             }
+            FromSession::Traffic { received, sent } => Ok(Request::Count { received, sent }),
         }
     }
 
@@ -417,7 +425,7 @@ mod tests {
                         prop_assert_eq!(proof.passwd().account.login.as_str(), "alice");
                     }
                     Request::Refuse { .. } => prop_assert!(machine.permitted().is_some()),
-                    Request::Sign { .. } => {}
+                    Request::Sign { .. } | Request::Count { .. } => {}
                 }
             }
         }

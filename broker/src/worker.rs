@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use thiserror::Error;
 
 use crate::config::ConfigError;
-use crate::evidence::{self, Bound, EvidenceError};
+use crate::evidence::{self, EvidenceError};
 use crate::host_keys::{HostKeyError, HostKeys};
 use crate::process::StartError;
 use crate::trust::TrustError;
@@ -43,6 +43,8 @@ enum Refusal {
     Manager(#[from] WireError),
     #[error("the manager sent no message within {} seconds", BIND_DEADLINE.as_secs())]
     Silent,
+    #[error("the manager's first message was not Bind")]
+    NotBind,
     #[error("the manager sent {0} descriptors instead of the socket and the link")]
     Descriptors(usize),
     #[error(transparent)]
@@ -113,9 +115,11 @@ fn accept(manager: &OwnedFd, id: &str) -> Result<Connection, Refusal> {
         host_keys: host_keys.public_blobs()?,
         login_grace: basis.config.limits.login_grace,
         max_channels: basis.config.limits.channels,
+        max_variables: basis.config.limits.environment_variables,
+        max_variable_bytes: basis.config.limits.environment_bytes,
     };
     let session = SessionProcess::start(&tcp, &link, hello)?;
-    tell_manager(manager, id, &basis.bound);
+    tell_manager(manager, id, &basis);
     Ok(Connection::new(basis, host_keys, session)?)
 }
 
@@ -133,21 +137,26 @@ fn receive_bind(manager: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Refusal> {
     if poll(&mut ready, deadline)? == 0 {
         return Err(Refusal::Silent);
     }
-    let (FromManager::Bind, fds) = wire::receive(manager.as_fd())?;
+    let (message, fds) = wire::receive(manager.as_fd())?;
+    match message {
+        FromManager::Bind => {}
+        FromManager::Describe | FromManager::End => return Err(Refusal::NotBind),
+    }
     let count = fds.len();
     let [tcp, link]: [OwnedFd; 2] = fds.try_into().map_err(|_| Refusal::Descriptors(count))?;
     Ok((tcp, link))
 }
 
 /// The manager only counts and records; that it is gone is no reason to end the connection.
-fn tell_manager(manager: &OwnedFd, id: &str, bound: &Bound) {
-    let peer = match bound.caller() {
+fn tell_manager(manager: &OwnedFd, id: &str, basis: &Basis) {
+    let peer = match basis.bound.caller() {
         evidence::Caller::Peer(peer) => peer.node.0,
         evidence::Caller::Stranger => 0,
     };
     let message = ToManager::Bound {
         connection: id.to_owned(),
         peer,
+        limits: basis.config.limits.of_connections(),
     };
     let _ = wire::send(manager.as_fd(), &message, &[]);
 }

@@ -8,6 +8,9 @@
 //!   Bind + tcp, link  ->
 //!   <- Bound | Refused
 //!                           (starts it with tcp, link, socketpair)
+//!   Describe          ->
+//!   <- Described            (also unasked, when the login is permitted)
+//!   End               ->    (as if access were revoked)
 //!                                        Hello ->
 //!                           <- Sign            Signed ->
 //!                           <- Login           Permitted | Denied ->
@@ -15,10 +18,18 @@
 //!                           <- Release
 //!                           <- Open            Opened + fds | Failed ->
 //!                           <- Signal
+//!                           <- Traffic
 //!                                              Notice, Exited, Revoked ->
 //! ```
+//!
+//! The link between manager and session process carries [`ToManagerLink`] one way.
+
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::identity::NodeId;
+use crate::time::Timestamp;
 
 /// The version of these messages; a packet with another first byte is refused.
 pub const PROTOCOL: u8 = 1;
@@ -30,29 +41,125 @@ pub const MAX_MESSAGE_BYTES: usize = 192 << 10;
 /// The most descriptors that one packet carries.
 pub const MAX_MESSAGE_FDS: usize = 4;
 
-/// The client's variables that one channel may bring.
-pub const MAX_ENVIRONMENT_VARIABLES: usize = 128;
+/// The most of the client's variables that one channel may bring, whatever root's limit is.
+pub const MAX_ENVIRONMENT_VARIABLES: usize = 1024;
 
-/// From the manager: serve this connection.
+/// From the manager. It keeps the socket for as long as the worker lives, and may pass it to its
+/// own successor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromManager {
-    /// With two descriptors: the accepted TCP socket, and the session process's end of its link
-    /// to the manager.
+    /// Serve this connection; the first message, once. With two descriptors: the accepted TCP
+    /// socket, and the session process's end of its link to the manager.
     Bind,
+    /// Say what this connection is.
+    Describe,
+    /// End it, as if its right had ended.
+    End,
 }
 
-/// To the manager, once for each [`FromManager::Bind`].
+/// To the manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToManager {
-    /// The connection is a peer's and has a session process now.
+    /// The connection is a peer's and has a session process now; the answer to
+    /// [`FromManager::Bind`].
     Bound {
         /// Names the connection in every record.
         connection: String,
-        /// The peer's number.
+        /// The peer's number; 0 for one that no SSH rule names.
         peer: u64,
+        /// What root lets a host have, from now on.
+        limits: ConnectionLimits,
     },
     /// The connection is closed; one sentence why, for the manager's log.
     Refused(String),
+    /// What the connection is; the answer to [`FromManager::Describe`], and unasked as soon as
+    /// its login is permitted.
+    Described(Description),
+}
+
+/// How many connections may be open at a time; the manager keeps to it before it asks the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionLimits {
+    /// Whose login is not permitted yet, of all peers.
+    pub unauthenticated: u32,
+    /// Whose login is not permitted yet, of one peer.
+    pub unauthenticated_per_peer: u32,
+    /// Of one peer.
+    pub per_peer: u32,
+    /// Of all peers.
+    pub total: u32,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            unauthenticated: 256,
+            unauthenticated_per_peer: 64,
+            per_peer: 512,
+            total: 1024,
+        }
+    }
+}
+
+/// One connection, as root knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// Names the connection in every record.
+    pub connection: String,
+    /// The peer's number; 0 for one that no SSH rule names.
+    pub peer: NodeId,
+    /// The peer's name, as the document had it at the start; empty for an unknown one.
+    pub peer_name: String,
+    /// Its user or its tags, as the document had them at the start; empty for an unknown one.
+    pub owner: String,
+    /// From where it comes.
+    pub address: IpAddr,
+    /// The account, once the login is permitted.
+    pub login: Option<String>,
+    /// The rule that permits it (where it is in the policy).
+    pub rule: Option<String>,
+    /// When the worker started.
+    pub since: Timestamp,
+    /// What runs.
+    pub channels: Vec<ChannelDescription>,
+    /// Bytes from the client, as the session process counts.
+    pub received: u64,
+    /// Bytes to the client, as the session process counts.
+    pub sent: u64,
+}
+
+/// One channel of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelDescription {
+    /// Its number in the connection.
+    pub channel: u32,
+    /// `shell`, `exec` or `sftp`.
+    pub kind: String,
+    /// Its terminal's path, if it has one.
+    pub terminal: Option<String>,
+    /// The number of its first process.
+    pub pid: i32,
+    /// When it was opened.
+    pub since: Timestamp,
+}
+
+/// From the session process to the manager, over their link; nothing rests on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToManagerLink {
+    /// What closes the process in; the first message.
+    Sandbox(SandboxReport),
+}
+
+/// Which layers of the sandbox this kernel has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxReport {
+    /// The version of Landlock's interface that the kernel offers; 0 for none
+    /// (landlock_create_ruleset(2)).
+    pub landlock_abi: u32,
+    /// How many system calls the filter lets pass.
+    pub system_calls: u32,
+    /// One sentence for each layer that is missing or incomplete.
+    pub missing: Vec<String>,
 }
 
 /// From the session process to its worker.
@@ -89,6 +196,13 @@ pub enum FromSession {
         /// The signal's name without `SIG` (RFC 4254, section 6.9).
         name: String,
     },
+    /// How much the connection has carried so far, for the records; may come at any time.
+    Traffic {
+        /// Bytes of channels from the client.
+        received: u64,
+        /// Bytes of channels to the client.
+        sent: u64,
+    },
 }
 
 /// What to start on a channel.
@@ -100,7 +214,7 @@ pub struct Open {
     pub kind: OpenKind,
     /// The terminal's type, for `TERM`; empty without a terminal.
     pub term: Vec<u8>,
-    /// The client's variables, at most [`MAX_ENVIRONMENT_VARIABLES`]; the worker filters them.
+    /// The client's variables, at most [`Hello::max_variables`]; the worker filters them.
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -179,6 +293,10 @@ pub struct Hello {
     pub login_grace: u32,
     /// The most channels at a time.
     pub max_channels: u32,
+    /// The most variables of the client for one channel, at most [`MAX_ENVIRONMENT_VARIABLES`].
+    pub max_variables: u32,
+    /// The most bytes of these variables, names and values.
+    pub max_variable_bytes: u32,
 }
 
 /// What a permitted login may do.

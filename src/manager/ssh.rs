@@ -220,6 +220,7 @@ fn hand_off(tcp: OwnedFd, broker: &Path) -> Result<(String, OwnedFd), HandOffErr
     match wire::receive(socket.as_fd())? {
         (ToManager::Bound { connection, .. }, _) => Ok((connection, link)),
         (ToManager::Refused(reason), _) => Err(HandOffError::Refused(reason)),
+        (ToManager::Described(_), _) => Err(HandOffError::Wire(WireError::Malformed)),
     }
 }
 
@@ -261,6 +262,7 @@ async fn until_closed(link: OwnedFd) -> std::io::Result<()> {
 mod tests {
     use std::io::Read;
 
+    use meshd_contract::broker::ConnectionLimits;
     use nix::sys::socket::{Backlog, accept, bind, listen};
 
     use super::*;
@@ -292,7 +294,8 @@ mod tests {
     fn answering(listener: OwnedFd, answer: ToManager) -> std::thread::JoinHandle<Vec<OwnedFd>> {
         std::thread::spawn(move || {
             let socket = accept_one(&listener);
-            let (FromManager::Bind, fds) = wire::receive(socket.as_fd()).expect("a message");
+            let (message, fds) = wire::receive(socket.as_fd()).expect("a message");
+            assert_eq!(message, FromManager::Bind);
             wire::send(socket.as_fd(), &answer, &[]).expect("answers");
             fds
         })
@@ -312,6 +315,7 @@ mod tests {
         let bound = ToManager::Bound {
             connection: "c1".to_owned(),
             peer: 2,
+            limits: ConnectionLimits::default(),
         };
         let broker = answering(broker(&path), bound);
         let (mut client, server) = tcp_pair();

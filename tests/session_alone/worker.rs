@@ -143,6 +143,8 @@ impl State {
                     .collect(),
                 login_grace: self.manners.login_grace,
                 max_channels: self.manners.max_channels,
+                max_variables: 128,
+                max_variable_bytes: 64 << 10,
             }),
             &[],
         );
@@ -201,6 +203,7 @@ impl State {
                 self.terminals.remove(&channel);
             }
             FromSession::Open(open) => self.open(open),
+            FromSession::Traffic { .. } => {}
             FromSession::Signal { channel, name } => {
                 self.note(format!("signal {name}"));
                 let children = self.children.lock().expect("no panic");

@@ -99,7 +99,10 @@ impl Channels {
                 self.signal(*channel, name);
                 Vec::new()
             }
-            Request::Sign { .. } | Request::Login { .. } | Request::Refuse { .. } => Vec::new(),
+            Request::Sign { .. }
+            | Request::Login { .. }
+            | Request::Count { .. }
+            | Request::Refuse { .. } => Vec::new(),
         }
     }
 

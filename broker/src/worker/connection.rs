@@ -275,6 +275,7 @@ impl Connection {
                 self.session.tell(&ToSession::Signed { signature }, &[]);
             }
             Request::Login { name } => self.login(&name),
+            Request::Count { .. } => {}
             Request::Refuse { channel, message } => {
                 let message = message.to_owned();
                 self.session
