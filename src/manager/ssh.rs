@@ -294,7 +294,7 @@ mod tests {
     fn answering(listener: OwnedFd, answer: ToManager) -> std::thread::JoinHandle<Vec<OwnedFd>> {
         std::thread::spawn(move || {
             let socket = accept_one(&listener);
-            let (message, fds) = wire::receive(socket.as_fd()).expect("a message");
+            let (message, fds) = wire::receive::<FromManager>(socket.as_fd()).expect("a message");
             assert_eq!(message, FromManager::Bind);
             wire::send(socket.as_fd(), &answer, &[]).expect("answers");
             fds
