@@ -33,6 +33,8 @@ pub struct Config {
 pub struct Limits {
     /// Seconds that a client has to authenticate.
     pub login_grace: u32,
+    /// Seconds that the user database, PAM and logind have for a login or a session.
+    pub answer: u32,
     /// Channels at a time in one connection.
     pub channels: u32,
     /// Seconds from the hang-up of a revoked session to its end by SIGKILL.
@@ -69,6 +71,7 @@ impl Default for Limits {
         let connections = ConnectionLimits::default();
         Self {
             login_grace: 120,
+            answer: 60,
             channels: 10,
             kill_grace: 5,
             connections: connections.total,

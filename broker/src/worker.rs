@@ -114,6 +114,7 @@ fn accept(manager: &OwnedFd, id: &str) -> Result<Connection, Refusal> {
         connection: id.to_owned(),
         host_keys: host_keys.public_blobs()?,
         login_grace: basis.config.limits.login_grace,
+        answer: basis.config.limits.answer,
         max_channels: basis.config.limits.channels,
         max_variables: basis.config.limits.environment_variables,
         max_variable_bytes: basis.config.limits.environment_bytes,

@@ -291,6 +291,9 @@ pub struct Hello {
     pub host_keys: Vec<Vec<u8>>,
     /// How long the client may take to authenticate, in seconds.
     pub login_grace: u32,
+    /// How long the host may take for an answer of its user database, PAM or logind, in seconds;
+    /// the client is told when it is over.
+    pub answer: u32,
     /// The most channels at a time.
     pub max_channels: u32,
     /// The most variables of the client for one channel, at most [`MAX_ENVIRONMENT_VARIABLES`].

@@ -48,7 +48,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), SessionError> {
     // Its end tells the manager that the process has ended.
     let _manager = inherited.manager;
-    let worker = Worker::new(inherited.worker)?;
+    let worker = Worker::new(inherited.worker, Duration::from_secs(hello.answer.into()))?;
     let keys = HostKeys::new(&hello.host_keys);
     if keys.locked().is_empty() {
         transport::refuse(inherited.connection, "meshd: this host has no host key").await?;

@@ -22,8 +22,8 @@ use super::pipe::register;
 /// A signature takes the worker microseconds; a client waits for it before it shows anything.
 const SIGN_DEADLINE: Duration = Duration::from_secs(20);
 
-/// A slow directory may take seconds for each look-up, a frozen one for ever.
-const DECISION_DEADLINE: Duration = Duration::from_secs(60);
+/// How long there may be no room for a message to the worker.
+const SEND_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Messages that one channel may be behind; the worker sends a handful for each.
 const CHANNEL_QUEUE: usize = 64;
@@ -101,6 +101,8 @@ pub(super) fn read_hello(socket: &OwnedFd, deadline: Duration) -> Result<Hello, 
 /// The link.
 pub(super) struct Worker {
     socket: AsyncFd<OwnedFd>,
+    /// How long an answer of the host's may take.
+    answer: Duration,
     routes: Mutex<Routes>,
 }
 
@@ -117,10 +119,11 @@ impl Worker {
     ///
     /// # Errors
     /// The kernel's, when the socket cannot be watched.
-    pub(super) fn new(socket: OwnedFd) -> std::io::Result<Arc<Self>> {
+    pub(super) fn new(socket: OwnedFd, answer: Duration) -> std::io::Result<Arc<Self>> {
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Arc::new(Self {
             socket: register(socket)?,
+            answer,
             routes: Mutex::default(),
         }))
     }
@@ -167,7 +170,7 @@ impl Worker {
         let (answer, verdict) = oneshot::channel();
         self.routes().verdict = Some(answer);
         self.send(&FromSession::Login { name }).await?;
-        answered(DECISION_DEADLINE, verdict).await
+        answered(self.answer, verdict).await
     }
 
     /// Makes the link of one more channel.
@@ -227,7 +230,7 @@ impl Worker {
         let sent = self.socket.async_io(Interest::WRITABLE, |socket| {
             nonblocking(wire::send(socket.as_fd(), message, &[]))
         });
-        match timeout(DECISION_DEADLINE, sent).await {
+        match timeout(SEND_DEADLINE, sent).await {
             Err(_) => Err(Unanswered::Late),
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(WireError::TooLarge))) => Err(Unanswered::TooLong),
@@ -295,7 +298,7 @@ impl ChannelLink {
     /// # Errors
     /// [`Unanswered`].
     pub(super) async fn answer(&mut self) -> Result<ToChannel, Unanswered> {
-        match timeout(DECISION_DEADLINE, self.messages.recv()).await {
+        match timeout(self.worker.answer, self.messages.recv()).await {
             Err(_) => Err(Unanswered::Late),
             Ok(message) => message.ok_or(Unanswered::Gone),
         }

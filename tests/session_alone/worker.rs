@@ -142,6 +142,7 @@ impl State {
                     .into_iter()
                     .collect(),
                 login_grace: self.manners.login_grace,
+                answer: 60,
                 max_channels: self.manners.max_channels,
                 max_variables: 128,
                 max_variable_bytes: 64 << 10,
