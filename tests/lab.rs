@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use meshd_lab::{DEADLINE, Lan, wait_for};
+use meshd_lab::{DEADLINE, Kind, Lan, wait_for};
 
 #[test]
 fn hosts_reach_one_another() {
@@ -69,7 +70,7 @@ fn a_link_in_a_host_leads_nowhere_else() {
         host.read_text("/run/secret").expect("a file"),
         "in the host"
     );
-    assert!(!std::path::Path::new("/run/secret").exists());
+    assert!(!Path::new("/run/secret").exists());
 }
 
 #[test]
@@ -185,19 +186,26 @@ fn a_killed_run_leaves_nothing() {
         .expect("the run holds a lab");
     let held: Vec<String> = pids.split(' ').map(str::to_owned).collect();
     assert!(held.iter().all(|pid| is_running(pid)), "{held:?}");
+    let cgroup = cgroup_of(&held[2]);
+    assert!(cgroup.exists(), "{}", cgroup.display());
     run.kill().expect("a kill");
     assert_eq!(run.wait().expect("an end").signal(), Some(9));
     wait_for("end of the hosts", DEADLINE, || {
         held.iter().all(|pid| !is_running(pid)).then_some(())
     })
     .expect("the hosts end");
+    wait_for("end of the booted host's cgroup", DEADLINE, || {
+        (!cgroup.exists()).then_some(())
+    })
+    .expect("the cgroup is removed");
     assert_eq!(traces(), before);
 }
 
 fn hold_a_lab() {
-    let lan = Lan::start(&["a", "b"]).expect("a lab");
+    let kinds = [("a", Kind::Plain), ("b", Kind::Plain), ("c", Kind::Booted)];
+    let lan = Lan::start_with(&kinds).expect("a lab");
     let mut pids = Vec::new();
-    for name in ["a", "b"] {
+    for (name, _) in kinds {
         let host = lan.host(name);
         host.sh("ip tuntap add dev left0 mode tun; mount -t tmpfs left /mnt; setsid sleep 3600 >/dev/null 2>&1 &")
             .expect("things to leave behind");
@@ -209,7 +217,22 @@ fn hold_a_lab() {
 }
 
 fn is_running(pid: &str) -> bool {
-    std::path::Path::new("/proc").join(pid).exists()
+    Path::new("/proc").join(pid).exists()
+}
+
+/// The cgroup that a booted host has to itself.
+fn cgroup_of(first_process: &str) -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    let tree = mounts.lines().find(|line| line.contains(" cgroup2 "));
+    let tree = tree
+        .and_then(|line| line.split(' ').nth(1))
+        .expect("a tree");
+    let own = fs::read_to_string(format!("/proc/{first_process}/cgroup")).expect("a cgroup");
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    let own = own
+        .expect("a cgroup of version 2")
+        .trim_end_matches("/init.scope");
+    Path::new(tree).join(own)
 }
 
 /// This machine's mounts and network devices.

@@ -15,7 +15,14 @@ const STOP: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Daemon {
     name: String,
-    running: Running,
+    runs: Runs,
+}
+
+#[derive(Debug)]
+enum Runs {
+    Process(Running),
+    /// As systemd runs it; the command is systemctl(1) of its host.
+    Unit(HostCommand),
 }
 
 impl Daemon {
@@ -37,7 +44,7 @@ impl Daemon {
         if let (Ok(()), None) = (&came, end) {
             return Ok(Self {
                 name: name.to_owned(),
-                running,
+                runs: Runs::Process(running),
             });
         }
         let said = host.read_text(log_of(name)).unwrap_or_default();
@@ -51,29 +58,62 @@ impl Daemon {
         )))
     }
 
-    /// Asks it to stop (SIGTERM) and waits.
+    /// Starts a unit of a booted host, and waits until it has made the file `sign`, anew if
+    /// there was one.
+    ///
+    /// # Errors
+    /// [`LabError::Failed`] with its log if it does not start.
+    pub fn start_unit(host: &Host, unit: &str, sign: &str) -> Result<Self> {
+        let old = host.inode(sign);
+        let systemctl = host.command("systemctl");
+        let started = systemctl.clone().args(["start", unit]).succeed();
+        let came = started.and_then(|_| {
+            wait_for(&format!("{sign} of {unit}"), DEADLINE, || {
+                let is_new = host.inode(sign).is_some_and(|inode| Some(inode) != old);
+                is_new.then_some(())
+            })
+        });
+        came.map_err(|error| LabError::Failed(format!("{error}\n{}", journal(host, unit))))?;
+        Ok(Self {
+            name: unit.to_owned(),
+            runs: Runs::Unit(systemctl),
+        })
+    }
+
+    /// Asks it to stop (SIGTERM, or systemd) and waits.
     ///
     /// # Errors
     /// [`LabError::Late`] if it does not.
-    pub fn stop(mut self) -> Result<ExitStatus> {
-        self.running.signal(Signal::SIGTERM)?;
-        self.running.wait(STOP)
+    pub fn stop(self) -> Result<ExitStatus> {
+        match self.runs {
+            Runs::Process(mut running) => {
+                running.signal(Signal::SIGTERM)?;
+                running.wait(STOP)
+            }
+            Runs::Unit(systemctl) => Ok(systemctl.args(["stop", &self.name]).succeed()?.status),
+        }
     }
 
-    /// Kills it, as a crash would.
+    /// Kills its main process, as a crash would; systemd then starts a unit again.
     ///
     /// # Errors
-    /// [`LabError::System`] if it cannot be waited for.
-    pub fn crash(mut self) -> Result<ExitStatus> {
-        self.running.kill()
+    /// [`LabError::System`] if it cannot be waited for, [`LabError::Failed`] if it has ended.
+    pub fn crash(self) -> Result<ExitStatus> {
+        match self.runs {
+            Runs::Process(mut running) => running.kill(),
+            Runs::Unit(systemctl) => Ok(signal_unit(systemctl, &self.name, Signal::SIGKILL)?),
+        }
     }
 
-    /// Sends it a signal.
+    /// Sends its main process a signal.
     ///
     /// # Errors
     /// [`LabError::Failed`] if it has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.running.signal(signal)
+        match &self.runs {
+            Runs::Process(running) => running.signal(signal),
+            Runs::Unit(systemctl) => signal_unit(systemctl.clone(), &self.name, signal).map(drop),
+        }
     }
 
     /// What it was started as, and what its log is named after.
@@ -81,6 +121,24 @@ impl Daemon {
     pub fn name(&self) -> &str {
         &self.name
     }
+}
+
+fn signal_unit(systemctl: HostCommand, unit: &str, signal: Signal) -> Result<ExitStatus> {
+    let words = [
+        "kill",
+        "--kill-whom=main",
+        "--signal",
+        signal.as_str(),
+        unit,
+    ];
+    Ok(systemctl.args(words).succeed()?.status)
+}
+
+/// What a unit has said.
+pub(crate) fn journal(host: &Host, unit: &str) -> String {
+    let words = ["--no-pager", "--output", "cat", "--unit", unit];
+    let said = host.command("journalctl").args(words).output();
+    said.map_or_else(|error| error.to_string(), |output| output.stdout)
 }
 
 /// Where a daemon's words are.

@@ -8,16 +8,27 @@ use std::process::Command;
 
 use nix::fcntl::OFlag;
 
-use crate::error::{Doing, Result};
+use crate::error::{Doing, LabError, Result};
 use crate::files::Root;
 use crate::held::Held;
 use crate::inside::PROGRAMS;
-use crate::{HostCommand, Output, Terminal, programs};
+use crate::{DEADLINE, HostCommand, Output, Terminal, programs, wait_for};
+
+/// What a host runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// This machine's programs, and only what the test starts.
+    Plain,
+    /// A Debian 12 of its own, with systemd as its first process, logind and pam_systemd; the
+    /// project's units are installed there, none is started.
+    Booted,
+}
 
 /// A host: its own root directory, accounts, network, processes, hostname.
 #[derive(Debug)]
 pub struct Host {
     name: String,
+    kind: Kind,
     held: Held,
     root: Root,
     v4: Ipv4Addr,
@@ -40,19 +51,58 @@ pub struct Process {
 }
 
 impl Host {
-    pub(crate) fn start(name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<Self> {
+    pub(crate) fn start(name: &str, kind: Kind, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<Self> {
         let mut lab_init = Command::new(programs::lab_init()?);
-        lab_init.arg("host").arg(name);
+        lab_init.arg(match kind {
+            Kind::Plain => "host",
+            Kind::Booted => "booted",
+        });
+        lab_init.arg(name);
         lab_init.env(PROGRAMS, programs::encode(&programs::built()?));
         let held = Held::start(name, &mut lab_init)?;
         let root = Root::of(held.pid).doing(|| format!("open the root of {name}"))?;
-        Ok(Self {
+        let host = Self {
             name: name.to_owned(),
+            kind,
             held,
             root,
             v4,
             v6,
+        };
+        if kind == Kind::Booted {
+            host.wait_until_booted()?;
+        }
+        Ok(host)
+    }
+
+    fn wait_until_booted(&self) -> Result<()> {
+        let state = wait_for(
+            &format!("end of the start of {}", self.name),
+            DEADLINE,
+            || {
+                let asked = self
+                    .command("systemctl")
+                    .args(["is-system-running", "--wait"]);
+                let said = asked.output().ok()?.stdout;
+                ["running", "degraded"]
+                    .into_iter()
+                    .find(|state| said.trim() == *state)
+            },
+        )?;
+        if state == "running" {
+            return Ok(());
+        }
+        let failed = self.sh("systemctl --failed; journalctl --no-pager -b -p warning")?;
+        Err(LabError::Start {
+            host: self.name.clone(),
+            why: failed.stdout,
         })
+    }
+
+    /// What it runs.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Its hostname.

@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::error::{Doing, LabError, Result};
 use crate::held::Held;
-use crate::{Host, programs, requirements};
+use crate::{Host, Kind, programs, requirements};
 
 /// A switch with hosts on it. Addresses are from the ranges for documentation: 192.0.2.0/24
 /// (RFC 5737) and 2001:db8::/64 (RFC 3849).
@@ -17,12 +17,24 @@ pub struct Lan {
 }
 
 impl Lan {
-    /// Starts a switch and hosts of these names.
+    /// Starts a switch and plain hosts of these names.
     ///
     /// # Errors
     /// [`LabError::Unfit`] if this machine cannot run the lab, else what failed.
     pub fn start(names: &[&str]) -> Result<Self> {
+        let plain: Vec<_> = names.iter().map(|name| (*name, Kind::Plain)).collect();
+        Self::start_with(&plain)
+    }
+
+    /// Starts a switch and hosts of these names and kinds.
+    ///
+    /// # Errors
+    /// As [`Lan::start`].
+    pub fn start_with(hosts: &[(&str, Kind)]) -> Result<Self> {
         requirements::check()?;
+        if hosts.iter().any(|(_, kind)| *kind == Kind::Booted) {
+            requirements::prepare_debian()?;
+        }
         let switch = Held::start("switch", Command::new(programs::lab_init()?).arg("switch"))?;
         in_network(switch.pid, "link add br0 type bridge\nlink set br0 up\n")?;
         let mut lan = Self {
@@ -31,8 +43,8 @@ impl Lan {
         };
         let started: Vec<_> = thread::scope(|scope| {
             let starting: Vec<_> = (1..)
-                .zip(names)
-                .map(|(number, name)| scope.spawn(move || start_host(name, number)))
+                .zip(hosts)
+                .map(|(number, (name, kind))| scope.spawn(move || start_host(name, *kind, number)))
                 .collect();
             let joined = starting.into_iter().map(|host| host.join());
             joined.collect::<std::result::Result<_, _>>()
@@ -44,14 +56,14 @@ impl Lan {
         Ok(lan)
     }
 
-    /// Adds one more host.
+    /// Adds one more plain host.
     ///
     /// # Errors
     /// What failed.
     pub fn add(&mut self, name: &str) -> Result<&Host> {
         let number = u8::try_from(self.hosts.len() + 1)
             .map_err(|_| LabError::Unfit("a lab has at most 255 hosts".to_owned()))?;
-        let host = start_host(name, number)?;
+        let host = start_host(name, Kind::Plain, number)?;
         self.plug(host)?;
         Ok(&self.hosts[self.hosts.len() - 1])
     }
@@ -88,9 +100,9 @@ impl Lan {
     }
 }
 
-fn start_host(name: &str, number: u8) -> Result<Host> {
+fn start_host(name: &str, kind: Kind, number: u8) -> Result<Host> {
     let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into());
-    Host::start(name, Ipv4Addr::new(192, 0, 2, number), v6)
+    Host::start(name, kind, Ipv4Addr::new(192, 0, 2, number), v6)
 }
 
 /// Runs ip(8) commands, one a line, in the network of a process. Only the network is that

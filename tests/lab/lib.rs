@@ -5,6 +5,8 @@
 //! outside its namespaces: when the process that holds a [`Host`] ends, however it ends, the
 //! kernel takes everything away.
 //!
+//! A host may also be booted ([`Kind::Booted`]): a Debian with systemd as its first process.
+//!
 //! It needs root, and `/dev/net/tun` for userspace WireGuard ([`requirements`]).
 
 mod command;
@@ -25,7 +27,7 @@ mod wait;
 pub use command::{HostCommand, Output};
 pub use daemon::Daemon;
 pub use error::{LabError, Result};
-pub use host::{Host, Process};
+pub use host::{Host, Kind, Process};
 pub use lan::Lan;
 pub use mesh::{
     CONTROL, CONTROL_SOCKET, Mesh, Owner, WIREGUARD_VARIABLE, policy_for_alice, policy_with,

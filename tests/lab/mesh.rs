@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use meshd_contract::paths;
 
-use crate::daemon::log_of;
+use crate::daemon::{journal, log_of};
 use crate::error::{LabError, Result};
-use crate::{DEADLINE, Daemon, Host, HostCommand, Lan, Output, wait_for};
+use crate::{DEADLINE, Daemon, Host, HostCommand, Kind, Lan, Output, wait_for};
 
 /// The host that control runs on.
 pub const CONTROL: &str = "control";
@@ -16,6 +16,12 @@ pub const CONTROL: &str = "control";
 pub const CONTROL_SOCKET: &str = "/run/meshd-control/admin.sock";
 
 const CONTROL_PORT: u16 = 8443;
+
+const BROKER: &str = "meshd-broker";
+
+/// The units of a booted host.
+const MANAGER_UNIT: &str = "meshd";
+const BROKER_UNIT: &str = "meshd-ssh";
 
 /// Under which node names are resolved, unless control is told otherwise.
 const DOMAIN: &str = "mesh.internal";
@@ -49,16 +55,25 @@ struct Node {
 }
 
 impl Mesh {
-    /// Starts control and hosts of these names; none of them has joined.
+    /// Starts control and plain hosts of these names; none of them has joined.
     ///
     /// # Errors
     /// [`LabError::Unfit`] if this machine cannot run the lab, else what failed.
     pub fn start(hosts: &[&str]) -> Result<Self> {
-        let names = [&[CONTROL], hosts].concat();
+        let plain: Vec<_> = hosts.iter().map(|name| (*name, Kind::Plain)).collect();
+        Self::start_with(&plain)
+    }
+
+    /// Starts control and hosts of these names and kinds; none of them has joined.
+    ///
+    /// # Errors
+    /// As [`Mesh::start`].
+    pub fn start_with(hosts: &[(&str, Kind)]) -> Result<Self> {
+        let all = [&[(CONTROL, Kind::Plain)], hosts].concat();
         let mut mesh = Self {
             control: None,
             nodes: BTreeMap::new(),
-            lan: Lan::start(&names)?,
+            lan: Lan::start_with(&all)?,
         };
         mesh.start_control()?;
         Ok(mesh)
@@ -71,7 +86,20 @@ impl Mesh {
     /// # Errors
     /// As [`Mesh::start`].
     pub fn of_two() -> Result<Self> {
-        let mut mesh = Self::start(&["laptop", "web1"])?;
+        Self::of_two_with(Kind::Plain)
+    }
+
+    /// The mesh of [`Mesh::of_two`], but `web1` is booted: its daemons are the units `meshd` and
+    /// `meshd-ssh`, and a session there is logind's too.
+    ///
+    /// # Errors
+    /// As [`Mesh::start`].
+    pub fn of_two_booted() -> Result<Self> {
+        Self::of_two_with(Kind::Booted)
+    }
+
+    fn of_two_with(kind: Kind) -> Result<Self> {
+        let mut mesh = Self::start_with(&[("laptop", Kind::Plain), ("web1", kind)])?;
         mesh.meshd_control(&["users", "create", "alice@example.com"])?;
         mesh.set_policy(&policy_for_alice(&["alice"]))?;
         for account in ["alice", "bob"] {
@@ -307,13 +335,16 @@ impl Mesh {
         self.control.take().expect("control runs")
     }
 
-    /// Starts the manager of a host.
+    /// Starts the manager of a host; of a booted one, its unit.
     ///
     /// # Errors
     /// [`LabError::Failed`] with its log.
     pub fn start_manager(&mut self, host: &str) -> Result<()> {
-        let command = self.manager_command(host);
-        let daemon = Daemon::start(self.host(host), "meshd", command, paths::MANAGER_SOCKET)?;
+        let (place, command) = (self.host(host), self.manager_command(host));
+        let daemon = match place.kind() {
+            Kind::Plain => Daemon::start(place, "meshd", command, paths::MANAGER_SOCKET)?,
+            Kind::Booted => Daemon::start_unit(place, MANAGER_UNIT, paths::MANAGER_SOCKET)?,
+        };
         self.node(host).manager = Some(daemon);
         Ok(())
     }
@@ -340,14 +371,17 @@ impl Mesh {
         self.node(host).manager.take().expect("the manager runs")
     }
 
-    /// Turns SSH on: starts the broker's listener of a host.
+    /// Turns SSH on: starts the broker's listener of a host; of a booted one, its unit.
     ///
     /// # Errors
     /// [`LabError::Failed`] with its log.
     pub fn start_broker(&mut self, host: &str) -> Result<()> {
         let place = self.host(host);
         let command = place.command("/usr/lib/meshd/meshd-broker").arg("listen");
-        let daemon = Daemon::start(place, "meshd-broker", command, paths::BROKER_SOCKET)?;
+        let daemon = match place.kind() {
+            Kind::Plain => Daemon::start(place, BROKER, command, paths::BROKER_SOCKET)?,
+            Kind::Booted => Daemon::start_unit(place, BROKER_UNIT, paths::BROKER_SOCKET)?,
+        };
         self.node(host).broker = Some(daemon);
         Ok(())
     }
@@ -364,9 +398,12 @@ impl Mesh {
     /// What a daemon of a host has said: meshd, meshd-broker or meshd-control.
     #[must_use]
     pub fn log(&self, host: &str, daemon: &str) -> String {
-        self.host(host)
-            .read_text(log_of(daemon))
-            .unwrap_or_default()
+        let place = self.host(host);
+        match (place.kind(), daemon) {
+            (Kind::Plain, _) => place.read_text(log_of(daemon)).unwrap_or_default(),
+            (Kind::Booted, BROKER) => journal(place, BROKER_UNIT),
+            (Kind::Booted, _) => journal(place, daemon),
+        }
     }
 
     fn node(&mut self, host: &str) -> &mut Node {

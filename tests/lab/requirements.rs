@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use nix::unistd::geteuid;
 
+use crate::error::Doing;
 use crate::programs;
 use crate::{LabError, Result};
 
@@ -56,6 +57,22 @@ pub fn check() -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Makes the Debian that booted hosts run, unless it is there.
+///
+/// # Errors
+/// [`LabError::Unfit`] with what failed.
+pub fn prepare_debian() -> Result<()> {
+    let prepare = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/debian/prepare");
+    let output = Command::new(prepare)
+        .output()
+        .doing(|| "prepare a Debian for booted hosts".to_owned())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&output.stderr);
+    Err(LabError::Unfit(why.trim().to_owned()))
 }
 
 fn is_installed(tool: &str) -> bool {

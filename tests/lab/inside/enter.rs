@@ -2,18 +2,20 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, ExitStatus};
 
-use nix::sched::setns;
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use crate::Result;
 use crate::error::{Doing, LabError};
-use crate::inside::NAMESPACES;
+use crate::inside::{NAMESPACES, cgroup};
 
 nix::ioctl_write_int_bad!(set_controlling_terminal, nix::libc::TIOCSCTTY);
 
@@ -27,7 +29,7 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
             "lab-init enter PID tty|plain COMMAND...".to_owned(),
         ));
     };
-    join(pid)?;
+    let processes = join(pid)?;
     let with_terminal = mode == "tty";
     let mut command = Command::new(program);
     command.args(rest);
@@ -35,6 +37,7 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     unsafe {
         command.pre_exec(move || {
             set_pdeathsig(Signal::SIGKILL)?;
+            processes.as_ref().map_or(Ok(()), cgroup::enter)?;
             if with_terminal {
                 setsid()?;
                 set_controlling_terminal(0, 0)?;
@@ -50,23 +53,30 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     Ok(exit_code(status))
 }
 
-fn join(pid: &OsString) -> Result<()> {
+/// Joins the host; what brings a process into its cgroup, if it has one.
+fn join(pid: &OsString) -> Result<Option<File>> {
     let pid: i32 = pid
         .to_string_lossy()
         .parse()
         .map_err(|_| LabError::Unfit("lab-init enter: PID is no number".to_owned()))?;
     let gone = || "enter the host: it has ended".to_owned();
+    let pidfd = pidfd(pid).doing(gone)?;
+    let processes = cgroup::of_commands(pid)?;
+    setns(pidfd, NAMESPACES | CloneFlags::CLONE_NEWCGROUP).doing(gone)?;
+    Ok(processes)
+}
+
+/// A descriptor of a process (pidfd_open(2)).
+pub(super) fn pidfd(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open(2) takes two integers and returns a new descriptor or -1.
     let raw = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
-    let raw = nix::errno::Errno::result(raw).doing(gone)?;
-    let raw = i32::try_from(raw).map_err(|_| LabError::Unfit(gone()))?;
+    let raw = i32::try_from(Errno::result(raw)?).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor, and nothing else knows its number.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(raw) };
-    setns(pidfd, NAMESPACES).doing(gone)
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
 /// Whoever reads the command's output must see its end when the command closes it.
-fn let_go_of_streams() -> std::io::Result<()> {
+fn let_go_of_streams() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;

@@ -28,7 +28,7 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         return Err(LabError::Unfit("lab-init init NAME".to_owned()));
     };
     let programs = std::env::var_os(PROGRAMS).unwrap_or_default();
-    root::make(&programs::decode(&programs))?;
+    root::make("/".as_ref(), &programs::decode(&programs))?;
     accounts::make(&name.to_string_lossy())?;
     let log = UnixDatagram::bind("/dev/log").doing(|| "make /dev/log".to_owned())?;
     std::fs::set_permissions(

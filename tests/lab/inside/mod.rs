@@ -2,6 +2,9 @@
 //! brings commands into it. It has one thread, so that it may change namespaces.
 
 mod accounts;
+mod boot;
+mod booted;
+mod cgroup;
 mod enter;
 mod init;
 mod root;
@@ -30,16 +33,21 @@ pub(crate) const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNS
     .union(CloneFlags::CLONE_NEWIPC)
     .union(CloneFlags::CLONE_NEWPID);
 
+/// Where a booted host's root comes from; `prepare` beside it makes it.
+pub(crate) const DEBIAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.lab/debian/root");
+
 /// Runs `lab-init` with these arguments; its exit status.
 #[must_use]
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
     let done = match arguments.next().as_deref().and_then(|a| a.to_str()) {
         Some("check") => start_apart(&["probe".into()]),
-        Some("probe") => root::make(&[]).map(|()| ExitCode::SUCCESS),
+        Some("probe") => root::make("/".as_ref(), &[]).map(|()| ExitCode::SUCCESS),
         Some("switch") => switch(),
         Some("host") => start_apart(&[vec!["init".into()], arguments.collect::<Vec<_>>()].concat()),
         Some("init") => init::run(arguments.collect()),
+        Some("booted") => booted::run(arguments.collect()),
+        Some("boot") => boot::run(arguments.collect()),
         Some("enter") => enter::run(arguments.collect()),
         _ => {
             complain("lab-init: tests start this program, people do not");

@@ -1,4 +1,4 @@
-//! A host's own root directory: an overlay of this machine's, written to memory.
+//! A host's own root directory: an overlay of this machine's, or of another, written to memory.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -36,12 +36,13 @@ const DEVICES: [(&str, u64, u64); 7] = [
     ("net/tun", 10, 200),
 ];
 
-/// Makes the root of a host, with `programs` (source, place) in it, and moves there.
-pub(super) fn make(programs: &[(PathBuf, PathBuf)]) -> Result<()> {
+/// Makes the root of a host above the directory `lower`, with `programs` (source, place) in it,
+/// and moves there.
+pub(super) fn make(lower: &Path, programs: &[(PathBuf, PathBuf)]) -> Result<()> {
     umask(Mode::empty());
     mount_over("/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None)?;
     let sources = open_all(programs)?;
-    let root = overlay()?;
+    let root = overlay(&open_path(lower)?)?;
     for (directory, options) in EMPTY {
         make_directory(&root.join(directory))?;
         mount_new("tmpfs", &root.join(directory), Some(options))?;
@@ -61,17 +62,19 @@ pub(super) fn make(programs: &[(PathBuf, PathBuf)]) -> Result<()> {
 fn open_all(programs: &[(PathBuf, PathBuf)]) -> Result<Vec<File>> {
     programs
         .iter()
-        .map(|(source, _)| {
-            OpenOptions::new()
-                .read(true)
-                .custom_flags(nix::libc::O_PATH)
-                .open(source)
-                .doing(|| format!("open {}", source.display()))
-        })
+        .map(|(source, _)| open_path(source))
         .collect()
 }
 
-fn overlay() -> Result<PathBuf> {
+fn open_path(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_PATH)
+        .open(path)
+        .doing(|| format!("open {}", path.display()))
+}
+
+fn overlay(lower: &File) -> Result<PathBuf> {
     let workshop = Path::new(WORKSHOP);
     mount_new("tmpfs", workshop, Some("mode=755"))?;
     let [upper, work, root] = ["upper", "work", "root"].map(|name| workshop.join(name));
@@ -79,7 +82,8 @@ fn overlay() -> Result<PathBuf> {
         make_directory(directory)?;
     }
     let options = format!(
-        "lowerdir=/,upperdir={},workdir={}",
+        "lowerdir=/proc/self/fd/{},upperdir={},workdir={}",
+        lower.as_raw_fd(),
         upper.display(),
         work.display()
     );
@@ -150,12 +154,12 @@ fn make_directory(path: &Path) -> Result<()> {
         .doing(|| format!("make the directory {}", path.display()))
 }
 
-fn mount_new(kind: &str, target: &Path, options: Option<&str>) -> Result<()> {
+pub(super) fn mount_new(kind: &str, target: &Path, options: Option<&str>) -> Result<()> {
     mount(Some(kind), target, Some(kind), MsFlags::empty(), options)
         .doing(|| format!("mount {kind} on {}", target.display()))
 }
 
-fn mount_over(
+pub(super) fn mount_over(
     target: impl AsRef<Path>,
     source: Option<&Path>,
     flags: MsFlags,

@@ -1,0 +1,105 @@
+//! Hosts with a real systemd: the project's units there, and logind's view of a session.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+
+use meshd_lab::{DEADLINE, Host, Mesh, wait_for};
+
+/// What logind says of a session (loginctl(1)).
+fn session(host: &Host, id: &str) -> BTreeMap<String, String> {
+    let words = ["--no-pager", "show-session", id];
+    let shown = host.command("loginctl").args(words).succeed();
+    let shown = shown.expect("a session").stdout;
+    let pairs = shown.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+}
+
+#[test]
+fn a_session_is_logind_s_with_its_terminal_and_caller() {
+    let mesh = Mesh::of_two_booted().expect("a mesh");
+    let (laptop, web1) = (mesh.host("laptop"), mesh.host("web1"));
+    let terminal = laptop.terminal().expect("a terminal");
+    let mut ssh = mesh
+        .ssh("laptop", &["alice@web1"])
+        .spawn_on(&terminal)
+        .expect("ssh");
+    terminal
+        .send("echo \"<$XDG_SESSION_ID>\"; echo $XDG_RUNTIME_DIR; stat -c %U:%a $XDG_RUNTIME_DIR; tty\n")
+        .expect("typed");
+    let shown = terminal.expect("/dev/pts/", DEADLINE).expect("a terminal");
+    assert!(shown.contains("/run/user/1000\r\nalice:700\r\n"), "{shown}");
+    let id = shown
+        .rsplit_once(">\r\n")
+        .and_then(|(before, _)| before.rsplit_once('<'))
+        .map(|(_, id)| id.to_owned())
+        .expect("a session's number");
+
+    let session = session(web1, &id);
+    let is = |name: &str, value: &str| {
+        assert_eq!(session.get(name).map(String::as_str), Some(value), "{name}");
+    };
+    is("Name", "alice");
+    is("TTY", "pts/0");
+    is("Remote", "yes");
+    is("RemoteHost", &session_address(&mesh));
+    is("RemoteUser", "alice@example.com");
+    is("Service", "meshd-ssh");
+    is("Type", "tty");
+    is("Class", "user");
+    is("State", "active");
+
+    terminal.send("exit\n").expect("typed");
+    ssh.wait(DEADLINE).expect("an end");
+    wait_for("end of the session", DEADLINE, || {
+        let words = ["show-session", &id];
+        let shown = web1.command("loginctl").args(words).output().ok()?;
+        (!shown.status.success()).then_some(())
+    })
+    .expect("logind forgets the session");
+}
+
+/// The laptop's mesh address by which ssh reaches web1.
+fn session_address(mesh: &Mesh) -> String {
+    let asked = mesh.ssh("laptop", &["alice@web1", "echo ${SSH_CLIENT%% *}"]);
+    asked.succeed().expect("a login").stdout.trim().to_owned()
+}
+
+#[test]
+fn a_session_outlives_a_restart_of_both_units() {
+    let mesh = Mesh::of_two_booted().expect("a mesh");
+    let echo = "while read line; do echo got $line; done";
+    let mut ssh = mesh
+        .ssh("laptop", &["alice@web1", echo])
+        .spawn()
+        .expect("ssh");
+    let mut answers = BufReader::new(ssh.stdout.take().expect("its output"));
+    let mut assert_alive = |word: &str| {
+        writeln!(ssh.stdin.as_ref().expect("its input"), "{word}").expect("written");
+        let mut line = String::new();
+        answers.read_line(&mut line).expect("an answer");
+        assert_eq!(line, format!("got {word}\n"));
+    };
+    assert_alive("first");
+    let restart = mesh
+        .host("web1")
+        .sh("systemctl restart meshd-ssh meshd && systemctl is-active meshd-ssh meshd");
+    assert_eq!(restart.expect("restarted").stdout, "active\nactive\n");
+    assert_alive("after the restart");
+    mesh.wait_until_reachable("laptop", "web1")
+        .expect("reachable");
+    let output = mesh.ssh("laptop", &["alice@web1", "id -un"]).succeed();
+    assert_eq!(output.expect("a login").stdout, "alice\n");
+    assert_alive("at the end");
+}
+
+#[test]
+fn systemd_starts_a_unit_again_that_has_crashed() {
+    let mut mesh = Mesh::of_two_booted().expect("a mesh");
+    mesh.take_manager("web1").crash().expect("crashed");
+    mesh.take_broker("web1").crash().expect("crashed");
+    mesh.wait_until_reachable("laptop", "web1")
+        .expect("reachable");
+    let restarts = "systemctl show --property NRestarts --value meshd meshd-ssh";
+    let restarts = mesh.host("web1").sh(restarts).expect("said").stdout;
+    assert_eq!(restarts.split_whitespace().collect::<Vec<_>>(), ["1", "1"]);
+}
