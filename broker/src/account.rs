@@ -1,13 +1,14 @@
 //! The account that a login names: one look-up, and the same struct is authorised, given to PAM
 //! and become.
 
+use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use meshd_contract::login::Login;
 use meshd_contract::ssh_rule::Account;
 use nix::errno::Errno;
-use nix::unistd::User;
+use nix::unistd::{Gid, Group, User, getgrouplist};
 use thiserror::Error;
 
 /// What the user database says of one account (passwd(5)).
@@ -49,6 +50,21 @@ pub fn find(login: &Login) -> Result<Option<Passwd>, LookupError> {
                 user.shell
             },
         }))
+}
+
+/// The groups of an account, with `gid` as its primary one.
+///
+/// The C library leaves out a database that fails without a word (getgrouplist(3)), so the
+/// primary group is looked up first: a directory that does not answer is found out there, and the
+/// account does not begin a session with fewer groups than it has.
+///
+/// # Errors
+/// [`LookupError`] when the database failed.
+pub fn groups(login: &Login, gid: u32) -> Result<Vec<Gid>, LookupError> {
+    let primary = Gid::from_raw(gid);
+    Group::from_gid(primary)?;
+    let name = CString::new(login.as_str()).map_err(|_| Errno::EINVAL)?;
+    Ok(getgrouplist(&name, primary)?)
 }
 
 /// Why an account's shell keeps everybody out.

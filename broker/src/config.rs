@@ -21,10 +21,24 @@ pub struct Config {
     pub permit_root: bool,
     /// Accounts with a smaller user id are refused, root apart.
     pub minimum_uid: u32,
+    /// What becomes of an account whose password must be changed.
+    pub expired_password: ExpiredPassword,
     /// Accounts that nobody becomes, whatever the policy says.
     pub deny_logins: Vec<Login>,
     /// Bounds on what one connection may use.
     pub limits: Limits,
+}
+
+/// What becomes of an account whose password must be changed (PAM_NEW_AUTHTOK_REQD,
+/// pam_acct_mgmt(3)); no password plays a part in a login over the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiredPassword {
+    /// Nobody becomes it before the password has been changed in another way.
+    #[default]
+    Refuse,
+    /// The session begins, with PAM's word on it.
+    Permit,
 }
 
 /// Bounds on what one connection may use.
@@ -60,6 +74,7 @@ impl Default for Config {
             require_kernel_wireguard: false,
             permit_root: true,
             minimum_uid: 0,
+            expired_password: ExpiredPassword::default(),
             deny_logins: Vec::new(),
             limits: Limits::default(),
         }

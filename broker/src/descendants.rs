@@ -3,10 +3,9 @@
 //! still below it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 /// Makes orphaned descendants children of this process.
@@ -15,25 +14,6 @@ use nix::unistd::Pid;
 /// What the kernel said.
 pub fn become_subreaper() -> nix::Result<()> {
     nix::sys::prctl::set_child_subreaper(true)
-}
-
-/// Sends SIGKILL to every living descendant but `spared`, until none is left or after some
-/// rounds; returns how many are left. Processes that fork meanwhile are found in the next round.
-#[must_use]
-pub fn kill_all(spared: Option<Pid>) -> usize {
-    const ROUNDS: usize = 100;
-    const PAUSE: Duration = Duration::from_millis(10);
-    for _ in 0..ROUNDS {
-        let living = living(spared);
-        if living.is_empty() {
-            return 0;
-        }
-        for pid in &living {
-            let _ = kill(*pid, Signal::SIGKILL);
-        }
-        std::thread::sleep(PAUSE);
-    }
-    living(spared).len()
 }
 
 /// The living descendants of this process, `spared` and its own left out.

@@ -6,9 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::account::Passwd;
 
-/// The most bytes of one session's client variables, names and values.
-const MAX_CLIENT_BYTES: usize = 64 << 10;
-
 /// Always accepted from a client: the terminal's and the language's.
 const ALWAYS: [&[u8]; 3] = [b"TERM", b"LANG", b"LC_*"];
 
@@ -45,6 +42,8 @@ pub struct Sources<'a> {
     pub accept: &'a [String],
     /// What the client sent.
     pub client: &'a [(Vec<u8>, Vec<u8>)],
+    /// The most bytes of these, names and values.
+    pub client_bytes: usize,
     /// The terminal's type; empty without a terminal.
     pub term: &'a [u8],
     /// What PAM's modules set, as `NAME=value`.
@@ -57,7 +56,7 @@ pub struct Sources<'a> {
 #[must_use]
 pub fn build(sources: &Sources<'_>) -> Vec<CString> {
     let mut variables: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    let mut room = MAX_CLIENT_BYTES;
+    let mut room = sources.client_bytes;
     for (name, value) in sources.client {
         let size = name.len() + value.len();
         if size <= room && accepted(name, sources.accept) {
@@ -156,6 +155,7 @@ mod tests {
             passwd: &passwd("alice", 1000),
             accept: &accept,
             client: &client,
+            client_bytes: 64 << 10,
             term: b"xterm",
             pam: &pam,
             connection: &[("SSH_TTY", "/dev/pts/0".to_owned())],

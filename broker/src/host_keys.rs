@@ -50,6 +50,12 @@ pub enum HostKeyError {
 pub struct HostKeys(Vec<PrivateKey>);
 
 impl HostKeys {
+    /// None at all: the session process tells the client so.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Reads the system's keys, or the broker's own where the system has none.
     ///
     /// # Errors

@@ -15,23 +15,31 @@
 //! | may this peer become this account | [`authorize`], [`account`] |
 //! | PAM | [`pam`] |
 //! | terminal, variables, process | [`pty`], [`environment`], [`process`] |
-//! | end of everything | [`worker`], [`descendants`] |
+//! | end of everything | [`worker`], [`cgroup`], [`descendants`], [`open_sessions`] |
+//! | what may never return | [`deadline`] |
+//! | what is remembered | [`record`], [`audit`] |
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod account;
+pub mod audit;
 pub mod authorize;
+pub mod cgroup;
 pub mod config;
+pub mod deadline;
 pub mod descendants;
 pub mod environment;
 pub mod evidence;
 pub mod host_keys;
+pub mod inherited;
 pub mod listener;
 pub mod log;
 pub mod machine;
+pub mod open_sessions;
 pub mod pam;
 pub mod process;
 pub mod pty;
+pub mod record;
 pub mod state_file;
 pub mod trust;
 pub mod wireguard;
@@ -55,7 +63,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let rest = arguments.next();
     match (command.as_deref(), rest) {
         (Some("listen"), None) => report(listener::run()),
-        (Some("worker"), None) => worker::main(),
+        (Some("worker"), score) => worker::main(oom_score(score)),
         (Some("check"), None) => report(Config::load(paths::SSH_CONFIG.as_ref()).map(|_| ())),
         (Some("version"), None) => {
             log::print(concat!("meshd-broker ", env!("CARGO_PKG_VERSION")));
@@ -66,6 +74,11 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The listener passes on what it was started with.
+fn oom_score(word: Option<OsString>) -> Option<i32> {
+    word?.to_str()?.parse().ok()
 }
 
 fn report<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {

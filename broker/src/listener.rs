@@ -3,7 +3,7 @@
 //! It reads nothing but the credentials of who connects; the worker, a fresh program, does the
 //! rest. Workers do not depend on it: it may be restarted under them.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -25,7 +25,7 @@ use thiserror::Error;
 use crate::config::{Config, ConfigError};
 use crate::host_keys::{HostKeyError, HostKeys};
 use crate::process::{self, Identity, Plan, StartError};
-use crate::{log, state_file};
+use crate::{inherited, log, open_sessions, state_file};
 
 /// Why the listener cannot serve.
 #[derive(Debug, Error)]
@@ -68,17 +68,52 @@ pub fn run() -> Result<(), ListenError> {
     publish(&HostKeys::load_or_make()?)?;
     let manager = user(paths::MANAGER_USER)?;
     user(paths::SESSION_USER)?;
+    open_sessions::prepare().map_err(|error| ListenError::File {
+        path: paths::BROKER_RUN,
+        source: error,
+    })?;
+    look_around();
     let signals = block_signals()?;
     let listener = listen_on(paths::BROKER_SOCKET, &manager)?;
     log::line(&format!("listening on {}", paths::BROKER_SOCKET));
-    let worker = worker_program()?;
-    serve(
-        &listener,
-        &signals,
-        manager.uid.as_raw(),
-        &worker,
-        config.limits.connections as usize,
-    )
+    Listener {
+        listener,
+        signals,
+        manager: manager.uid.as_raw(),
+        worker: worker_program()?,
+        oom_score: keep_from_oom_killer(),
+        most: config.limits.connections as usize,
+        inherited: open_sessions::inherited(),
+    }
+    .serve()
+}
+
+/// Logs what the host is like, for whoever wonders about a session.
+fn look_around() {
+    for complaint in inherited::complaints() {
+        log::line(&complaint);
+    }
+    match landlock_abi() {
+        0 => log::line("this kernel has no Landlock: session processes do without that layer"),
+        abi => log::line(&format!("Landlock ABI {abi}")),
+    }
+}
+
+/// Landlock's version (landlock_create_ruleset(2)); 0 where there is none.
+fn landlock_abi() -> i64 {
+    const VERSION: libc::c_uint = 1;
+    let nothing = std::ptr::null::<libc::c_void>();
+    // SAFETY: with this flag the call takes no attributes and returns a number.
+    let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0usize, VERSION) };
+    abi.max(0)
+}
+
+/// Without its listener a host is out of reach; workers get back what the listener had.
+fn keep_from_oom_killer() -> Option<i32> {
+    const NEVER: i32 = -1000;
+    let before = inherited::oom_score();
+    inherited::set_oom_score(NEVER);
+    before
 }
 
 fn make_directories() -> Result<(), ListenError> {
@@ -163,112 +198,163 @@ fn worker_program() -> Result<CString, ListenError> {
     CString::new(path.as_os_str().as_bytes()).map_err(|error| failed(error.into()))
 }
 
-fn serve(
-    listener: &OwnedFd,
-    signals: &SignalFd,
+/// Accepts, and cleans up after workers that were killed.
+struct Listener {
+    listener: OwnedFd,
+    signals: SignalFd,
     manager: u32,
-    worker: &CStr,
+    worker: CString,
+    /// What sessions are to have (proc_pid_oom_score_adj(5)).
+    oom_score: Option<i32>,
+    /// The most workers of this listener at a time.
     most: usize,
-) -> Result<(), ListenError> {
-    let mut workers = 0;
-    loop {
-        let accepting = if workers < most {
+    /// Workers of an earlier listener.
+    inherited: Vec<(Pid, OwnedFd)>,
+}
+
+impl Listener {
+    fn serve(mut self) -> Result<(), ListenError> {
+        let mut workers = 0;
+        loop {
+            let (accept, ended) = self.wait(workers < self.most)?;
+            if self.is_stopped()? {
+                return Ok(());
+            }
+            workers -= reap().min(workers);
+            for worker in ended {
+                self.inherited.retain(|(pid, _)| *pid != worker);
+                open_sessions::clean_after(worker);
+            }
+            if accept {
+                workers += usize::from(self.accept_one());
+            }
+        }
+    }
+
+    /// Whether somebody connects, and which inherited workers have ended.
+    fn wait(&self, accepting: bool) -> nix::Result<(bool, Vec<Pid>)> {
+        let wanted = if accepting {
             PollFlags::POLLIN
         } else {
             PollFlags::empty()
         };
-        let mut ready = [
-            PollFd::new(listener.as_fd(), accepting),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        let mut watched = vec![
+            PollFd::new(self.listener.as_fd(), wanted),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut ready, PollTimeout::NONE) {
+        let handles = self.inherited.iter();
+        watched.extend(handles.map(|(_, handle)| PollFd::new(handle.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut watched, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(errno),
         }
-        if stopped(signals)? {
-            return Ok(());
+        let mut happened = watched.iter().map(|entry| entry.any() == Some(true));
+        let accept = happened.next() == Some(true);
+        let handles = self.inherited.iter().zip(happened.skip(1));
+        let ended = handles.filter_map(|((pid, _), ended)| ended.then_some(*pid));
+        Ok((accept, ended.collect()))
+    }
+
+    /// Reads pending signals; true if one of them ends the listener.
+    fn is_stopped(&self) -> nix::Result<bool> {
+        let mut stop = false;
+        while let Some(signal) = self.signals.read_signal()? {
+            stop |= signal.ssi_signo != Signal::SIGCHLD as u32;
         }
-        workers -= reap().min(workers);
-        if ready[0].any() == Some(true) {
-            workers += usize::from(accept_one(listener, manager, worker));
+        Ok(stop)
+    }
+
+    fn accept_one(&self) -> bool {
+        let Ok(raw) = accept4(self.listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) else {
+            return false;
+        };
+        // SAFETY: the kernel has just made this descriptor, and nothing else knows its number.
+        let connection = unsafe { OwnedFd::from_raw_fd(raw) };
+        if !self.is_manager(&connection) {
+            return false;
         }
+        match self.start_worker(&connection) {
+            Ok(_) => true,
+            Err(error) => {
+                log::line(&format!("cannot start a worker: {error}"));
+                false
+            }
+        }
+    }
+
+    fn is_manager(&self, connection: &OwnedFd) -> bool {
+        match getsockopt(connection, sockopt::PeerCredentials) {
+            Ok(credentials) if credentials.uid() == self.manager => true,
+            Ok(credentials) => {
+                let uid = credentials.uid();
+                log::line(&format!(
+                    "refused a connection from user {uid}: only the manager may"
+                ));
+                false
+            }
+            Err(errno) => {
+                log::line(&format!("refused a connection of unknown origin: {errno}"));
+                false
+            }
+        }
+    }
+
+    fn start_worker(&self, connection: &OwnedFd) -> Result<Pid, StartError> {
+        let failed = |_| StartError {
+            stage: "cannot open /dev/null",
+            errno: Errno::last(),
+        };
+        let null = process::null().map_err(failed)?;
+        let stderr = io::stderr();
+        let mut arguments: Vec<CString> = vec![c"meshd-broker".into(), c"worker".into()];
+        let score = self.oom_score.map(|score| CString::new(score.to_string()));
+        arguments.extend(score.and_then(Result::ok));
+        process::start(&Plan {
+            program: &self.worker,
+            arguments: &arguments,
+            environment: &[],
+            descriptors: &[
+                null.as_fd(),
+                null.as_fd(),
+                stderr.as_fd(),
+                connection.as_fd(),
+            ],
+            identity: &Identity {
+                uid: 0,
+                gid: 0,
+                groups: Vec::new(),
+            },
+            directory: c"/",
+            terminal: false,
+            keep_chroot: false,
+            parent_death_signal: 0,
+        })
     }
 }
 
-/// Reads pending signals; true if one of them ends the listener.
-fn stopped(signals: &SignalFd) -> nix::Result<bool> {
-    let mut stop = false;
-    while let Some(signal) = signals.read_signal()? {
-        stop |= signal.ssi_signo != Signal::SIGCHLD as u32;
-    }
-    Ok(stop)
-}
-
+/// Reaps workers; returns how many have ended. What a killed one has left is ended too.
 fn reap() -> usize {
     let mut ended = 0;
     while let Ok(status) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-        if status == WaitStatus::StillAlive {
-            break;
+        match status {
+            WaitStatus::StillAlive => break,
+            WaitStatus::Signaled(worker, Signal::SIGALRM, _) => {
+                log::line(&format!(
+                    "worker {worker} was ended: the user database, PAM or logind did not answer"
+                ));
+                open_sessions::clean_after(worker);
+            }
+            WaitStatus::Signaled(worker, signal, _) => {
+                log::line(&format!("worker {worker} was ended by {signal}"));
+                open_sessions::clean_after(worker);
+            }
+            WaitStatus::Exited(..)
+            | WaitStatus::Stopped(..)
+            | WaitStatus::PtraceEvent(..)
+            | WaitStatus::PtraceSyscall(_)
+            | WaitStatus::Continued(_) => {}
         }
         ended += 1;
     }
     ended
-}
-
-fn accept_one(listener: &OwnedFd, manager: u32, worker: &CStr) -> bool {
-    let Ok(raw) = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) else {
-        return false;
-    };
-    // SAFETY: accept4 has just made this descriptor, and nothing else knows its number.
-    let connection = unsafe { OwnedFd::from_raw_fd(raw) };
-    match getsockopt(&connection, sockopt::PeerCredentials) {
-        Ok(credentials) if credentials.uid() == manager => {}
-        Ok(credentials) => {
-            let uid = credentials.uid();
-            log::line(&format!(
-                "refused a connection from user {uid}: only the manager may"
-            ));
-            return false;
-        }
-        Err(errno) => {
-            log::line(&format!("refused a connection of unknown origin: {errno}"));
-            return false;
-        }
-    }
-    match start_worker(worker, &connection) {
-        Ok(_) => true,
-        Err(error) => {
-            log::line(&format!("cannot start a worker: {error}"));
-            false
-        }
-    }
-}
-
-fn start_worker(program: &CStr, connection: &OwnedFd) -> Result<Pid, StartError> {
-    let failed = |_| StartError {
-        stage: "cannot open /dev/null",
-        errno: Errno::last(),
-    };
-    let null = process::null().map_err(failed)?;
-    let stderr = io::stderr();
-    process::start(&Plan {
-        program,
-        arguments: &[c"meshd-broker".into(), c"worker".into()],
-        environment: &[],
-        descriptors: &[
-            null.as_fd(),
-            null.as_fd(),
-            stderr.as_fd(),
-            connection.as_fd(),
-        ],
-        identity: &Identity {
-            uid: 0,
-            gid: 0,
-            groups: Vec::new(),
-        },
-        directory: c"/",
-        terminal: false,
-        keep_chroot: false,
-        parent_death_signal: 0,
-    })
 }

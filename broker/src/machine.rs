@@ -90,17 +90,19 @@ pub struct Machine<P> {
     channels: BTreeMap<u32, Channel>,
     host_keys: usize,
     max_channels: usize,
+    max_variables: usize,
 }
 
 impl<P> Machine<P> {
     /// A conversation at its start.
     #[must_use]
-    pub fn new(host_keys: usize, max_channels: usize) -> Self {
+    pub fn new(host_keys: usize, max_channels: usize, max_variables: usize) -> Self {
         Self {
             state: State::Bound,
             channels: BTreeMap::new(),
             host_keys,
             max_channels,
+            max_variables: max_variables.min(MAX_ENVIRONMENT_VARIABLES),
         }
     }
 
@@ -179,7 +181,7 @@ impl<P> Machine<P> {
 
     fn open(&mut self, open: Open) -> Result<Request, Violation> {
         self.insist_permitted("Open")?;
-        if open.environment.len() > MAX_ENVIRONMENT_VARIABLES {
+        if open.environment.len() > self.max_variables {
             return Err(Violation::OutOfBounds("Open"));
         }
         let channel = open.channel;
@@ -267,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_usual_order_passes() {
-        let mut machine = Machine::new(1, 10);
+        let mut machine = Machine::new(1, 10, 128);
         assert!(
             machine
                 .receive(FromSession::Sign {
@@ -289,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_connection_asked_for_two_logins_ends() {
-        let mut machine: Machine<()> = Machine::new(1, 10);
+        let mut machine: Machine<()> = Machine::new(1, 10, 128);
         assert!(machine.receive(login("alice")).is_ok());
         assert_eq!(
             machine.receive(login("bob")),
@@ -302,7 +304,7 @@ mod tests {
     #[test]
     fn only_hashes_of_known_lengths_are_signed() {
         for length in [0, 20, 31, 33, 65, 256] {
-            let mut machine: Machine<()> = Machine::new(1, 10);
+            let mut machine: Machine<()> = Machine::new(1, 10, 128);
             let message = FromSession::Sign {
                 key: 0,
                 hash: vec![0; length],
@@ -312,7 +314,7 @@ mod tests {
                 Err(Violation::OutOfBounds("Sign"))
             );
         }
-        let mut machine: Machine<()> = Machine::new(1, 10);
+        let mut machine: Machine<()> = Machine::new(1, 10, 128);
         let message = FromSession::Sign {
             key: 1,
             hash: vec![0; 32],
@@ -325,7 +327,7 @@ mod tests {
 
     #[test]
     fn channels_are_bounded() {
-        let mut machine = Machine::new(1, 2);
+        let mut machine = Machine::new(1, 2, 128);
         assert!(machine.receive(login("alice")).is_ok());
         machine.permit(());
         assert!(matches!(machine.receive(open(0)), Ok(Request::Open(_))));
@@ -338,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_terminal_that_is_given_back_makes_room() {
-        let mut machine = Machine::new(1, 1);
+        let mut machine = Machine::new(1, 1, 128);
         assert!(machine.receive(login("alice")).is_ok());
         machine.permit(());
         for _ in 0..3 {
@@ -400,7 +402,7 @@ mod tests {
             messages in proptest::collection::vec(message(), 0..24),
             rules: bool,
         ) {
-            let mut machine = Machine::new(2, 2);
+            let mut machine = Machine::new(2, 2, 128);
             let mut asked_for_alice = false;
             for message in messages {
                 let Ok(request) = machine.receive(message) else {

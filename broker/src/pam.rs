@@ -14,6 +14,7 @@ use pam_client2::{Context, ConversationHandler, ErrorCode, Flag, SessionToken};
 use thiserror::Error;
 
 use crate::authorize::Authorized;
+use crate::config::ExpiredPassword;
 use crate::evidence::Bound;
 
 /// The most messages, and bytes of one message, that are kept for the user.
@@ -79,18 +80,24 @@ impl Pam {
     pub fn check_account(
         &mut self,
         authorized: Authorized,
+        expired_password: ExpiredPassword,
     ) -> Result<AccountChecked, (Denial, PamError)> {
         let login = authorized.passwd().account.login.clone();
-        self.context.acct_mgmt(Flag::NONE).map_err(|source| {
-            let sentence = account_sentence(source.code(), login.as_str());
-            (
-                Denial::Account(sentence),
-                PamError {
+        match self.context.acct_mgmt(Flag::NONE) {
+            Ok(()) => {}
+            Err(error)
+                if error.code() == ErrorCode::NEW_AUTHTOK_REQD
+                    && expired_password == ExpiredPassword::Permit => {}
+            Err(source) => {
+                let sentence = account_sentence(source.code(), login.as_str());
+                let said = self.context.conversation_mut().take();
+                let error = PamError {
                     step: "account",
                     source,
-                },
-            )
-        })?;
+                };
+                return Err((Denial::Account(with_words(sentence, &said)), error));
+            }
+        }
         if !self.is_for(login.as_str()) {
             let sentence = format!("PAM wants another account than {login}");
             return Err((Denial::Account(sentence), other_user("account")));
@@ -176,6 +183,18 @@ fn account_sentence(code: ErrorCode, login: &str) -> String {
         format!("this host does not let {login} log in now")
     } else {
         format!("this host could not check the account {login}")
+    }
+}
+
+/// The sentence, and what PAM's modules had to say, such as the text of /etc/nologin.
+fn with_words(sentence: String, said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let visible = |c: &char| *c == '\n' || !c.is_control();
+    let said: String = said.trim().chars().filter(visible).collect();
+    if said.is_empty() {
+        sentence
+    } else {
+        format!("{sentence}\n{said}")
     }
 }
 

@@ -5,11 +5,14 @@
 
 use std::ffi::{CStr, CString};
 use std::io::Read;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork, pipe2};
 use thiserror::Error;
@@ -79,6 +82,10 @@ const STAGES: [&str; 14] = [
 
 const EXECUTE: u8 = 13;
 
+/// How long a program may take to be executed.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+const LATE: &str = "the program could not be executed in time";
+
 impl StartError {
     /// Whether everything went well but execve(2) itself.
     #[must_use]
@@ -114,11 +121,7 @@ pub fn start(plan: &Plan<'_>) -> Result<Pid, StartError> {
         ForkResult::Child => child.run(),
         ForkResult::Parent { child } => {
             drop(reporter);
-            let mut message = Vec::new();
-            let _ = std::fs::File::from(report)
-                .take(5)
-                .read_to_end(&mut message);
-            match message.as_slice() {
+            match read_report(report, child)?.as_slice() {
                 [] => Ok(child),
                 [stage, errno @ ..] => {
                     let _ = waitpid(child, None);
@@ -128,6 +131,26 @@ pub fn start(plan: &Plan<'_>) -> Result<Pid, StartError> {
             }
         }
     }
+}
+
+/// Reads what the child could not do, or nothing when its program has been executed.
+///
+/// A program or a directory on a file system that does not answer holds the child back for ever:
+/// then it is killed, and reaped when the kernel lets it go.
+fn read_report(report: OwnedFd, child: Pid) -> Result<Vec<u8>, StartError> {
+    let mut ready = [PollFd::new(report.as_fd(), PollFlags::POLLIN)];
+    let deadline = PollTimeout::try_from(START_DEADLINE).unwrap_or(PollTimeout::MAX);
+    if !matches!(poll(&mut ready, deadline), Ok(1)) {
+        let _ = kill(child, Signal::SIGKILL);
+        return Err(StartError {
+            stage: LATE,
+            errno: Errno::ETIMEDOUT,
+        });
+    }
+    let mut message = Vec::new();
+    let mut report = std::fs::File::from(report).take(5);
+    let _ = report.read_to_end(&mut message);
+    Ok(message)
 }
 
 /// Does one thing as another user in a child process, and says whether it succeeded.

@@ -1,7 +1,9 @@
 //! What root pinned, and the peer document that it makes believable.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use meshd_contract::document::Version;
 use meshd_contract::identity::NodeId;
@@ -11,6 +13,7 @@ use meshd_contract::peer_document::PeerDocument;
 use meshd_contract::signed::{self, Expected, MAX_DOCUMENT_BYTES, SignedError};
 use meshd_contract::time::Timestamp;
 use meshd_contract::trust::Trust;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -85,34 +88,52 @@ impl Files {
     /// [`TrustError`]; nothing is remembered then.
     pub fn peer_document(&self, now: Timestamp) -> Result<PeerDocument, TrustError> {
         let trust = self.pinned()?;
+        self.locked(|seen_path| {
+            let seen = read_seen(seen_path, &trust)?;
+            let document = self.verified(&trust, seen.version, now)?;
+            remember(seen_path, seen, document.header.version)?;
+            Ok(document)
+        })
+    }
+
+    /// Reads and verifies the newest peer document for one who has acted on version `than`; the
+    /// second value says why the version could not be remembered, if it could not: no reason to
+    /// hold on to a right that the document has ended.
+    ///
+    /// # Errors
+    /// [`TrustError`] when the document is not to be believed.
+    pub fn newer_document(
+        &self,
+        than: Version,
+        now: Timestamp,
+    ) -> Result<(PeerDocument, Option<TrustError>), TrustError> {
+        let trust = self.pinned()?;
+        let document = self.verified(&trust, than, now)?;
+        let remembered = self.locked(|seen_path| {
+            let seen = read_seen(seen_path, &trust)?;
+            remember(seen_path, seen, document.header.version)
+        });
+        Ok((document, remembered.err()))
+    }
+
+    fn verified(
+        &self,
+        trust: &Trust,
+        at_least: Version,
+        now: Timestamp,
+    ) -> Result<PeerDocument, TrustError> {
         let text = state_file::read_regular(&self.peer_document, MAX_DOCUMENT_BYTES).map_err(
             |source| TrustError::Document {
                 path: show(&self.peer_document),
                 source,
             },
         )?;
-        self.locked(|seen_path| {
-            let seen = read_seen(seen_path, &trust)?;
-            let expected = Expected {
-                node: trust.node,
-                now,
-                at_least: seen.version,
-            };
-            let document: PeerDocument = signed::open(&text, &trust.control_key, &expected)?;
-            if document.header.version > seen.version {
-                let newer = Seen {
-                    version: document.header.version,
-                    ..seen
-                };
-                let json = serde_json::to_vec(&newer).map_err(io::Error::from);
-                json.and_then(|json| state_file::replace(seen_path, &json, 0o600))
-                    .map_err(|source| TrustError::Seen {
-                        path: show(seen_path),
-                        source,
-                    })?;
-            }
-            Ok(document)
-        })
+        let expected = Expected {
+            node: trust.node,
+            now,
+            at_least,
+        };
+        Ok(signed::open(&text, &trust.control_key, &expected)?)
     }
 
     fn pinned(&self) -> Result<Trust, TrustError> {
@@ -135,16 +156,44 @@ impl Files {
             path: show(&path),
             source,
         };
-        let file = std::fs::File::options()
+        let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&path)
             .map_err(failed)?;
-        let _lock = Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| failed(errno.into()))?;
+        let _lock = lock(file).map_err(|errno| failed(errno.into()))?;
         work(&self.state.join("seen.json"))
     }
+}
+
+/// Takes the lock, which is held for the time of one write; a worker that was stopped meanwhile
+/// must not hold up all others for ever.
+fn lock(file: File) -> nix::Result<Flock<File>> {
+    const ROUNDS: usize = 500;
+    const PAUSE: Duration = Duration::from_millis(10);
+    let mut file = file;
+    for _ in 0..ROUNDS {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, Errno::EAGAIN)) => file = back,
+            Err((_, errno)) => return Err(errno),
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Err(Errno::ETIMEDOUT)
+}
+
+fn remember(path: &Path, seen: Seen, version: Version) -> Result<(), TrustError> {
+    if version <= seen.version {
+        return Ok(());
+    }
+    let json = serde_json::to_vec(&Seen { version, ..seen }).map_err(io::Error::from);
+    json.and_then(|json| state_file::replace(path, &json, 0o600))
+        .map_err(|source| TrustError::Seen {
+            path: show(path),
+            source,
+        })
 }
 
 /// A file that is missing means that nothing was seen; one that cannot be read must not.

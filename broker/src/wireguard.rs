@@ -22,7 +22,12 @@ use netlink_packet_wireguard::{
 };
 use netlink_sys::protocols::NETLINK_GENERIC;
 use netlink_sys::{Socket, SocketAddr};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::TimeVal;
 use thiserror::Error;
+
+/// How long the kernel may take for an answer, in seconds.
+const ANSWER_SECONDS: i64 = 10;
 
 /// What the kernel says of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +58,8 @@ pub enum WireGuardError {
 /// [`WireGuardError`] when the kernel does not answer as genetlink(7) has it.
 pub fn binding(device: &str, address: IpAddr) -> Result<Binding, WireGuardError> {
     let mut socket = Socket::new(NETLINK_GENERIC)?;
+    let patience = TimeVal::new(ANSWER_SECONDS, 0);
+    setsockopt(&socket, sockopt::ReceiveTimeout, &patience).map_err(std::io::Error::from)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     let Some(family) = family_id(&socket)? else {

@@ -3,6 +3,8 @@
 mod basis;
 mod channels;
 mod connection;
+mod overseer;
+mod processes;
 mod session_process;
 
 use std::ffi::c_int;
@@ -24,10 +26,11 @@ use crate::evidence::{self, EvidenceError};
 use crate::host_keys::{HostKeyError, HostKeys};
 use crate::process::StartError;
 use crate::trust::TrustError;
-use crate::{descendants, log};
+use crate::{deadline, descendants, inherited, log};
 
 use basis::Basis;
 use connection::Connection;
+use overseer::Overseer;
 use session_process::SessionProcess;
 
 /// The descriptor on which the listener hands over the manager's connection.
@@ -35,6 +38,9 @@ const MANAGER: c_int = 3;
 
 /// How long the manager may take to send its one message.
 const BIND_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long it may take from the manager's message to a running session process.
+const ACCEPT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why a connection is not served.
 #[derive(Debug, Error)]
@@ -64,7 +70,12 @@ enum Refusal {
 }
 
 /// Serves the connection that the manager sends on descriptor 3.
-pub fn main() -> ExitCode {
+///
+/// `oom_score` is what the listener was started with, and what sessions are to have.
+pub fn main(oom_score: Option<i32>) -> ExitCode {
+    if let Some(score) = oom_score {
+        inherited::set_oom_score(score);
+    }
     let manager = match manager_connection() {
         Ok(manager) => manager,
         Err(errno) => {
@@ -75,11 +86,9 @@ pub fn main() -> ExitCode {
         }
     };
     let id = format!("{:x}-{}", now().0, Pid::this());
-    match accept(&manager, &id) {
-        Ok(connection) => {
-            drop(manager);
-            connection.run()
-        }
+    let accepted = deadline::within(ACCEPT_DEADLINE, || accept(&manager, &id));
+    match accepted {
+        Ok(connection) => connection.run(Overseer::new(manager)),
         Err(refusal) => {
             log::connection(&id, &format!("refused: {refusal}"));
             let _ = wire::send(
@@ -107,9 +116,14 @@ fn manager_connection() -> nix::Result<OwnedFd> {
 /// From the manager's message to a running session process.
 fn accept(manager: &OwnedFd, id: &str) -> Result<Connection, Refusal> {
     harden()?;
+    let signals = connection::block_signals()?;
     let (tcp, link) = receive_bind(manager)?;
     let basis = Basis::of(id, &tcp)?;
-    let host_keys = HostKeys::load()?;
+    // Without a host key there is still a client to be told so.
+    let host_keys = HostKeys::load().unwrap_or_else(|error| {
+        basis.records.note(&error.to_string());
+        HostKeys::none()
+    });
     let hello = Hello {
         connection: id.to_owned(),
         host_keys: host_keys.public_blobs()?,
@@ -121,7 +135,7 @@ fn accept(manager: &OwnedFd, id: &str) -> Result<Connection, Refusal> {
     };
     let session = SessionProcess::start(&tcp, &link, hello)?;
     tell_manager(manager, id, &basis);
-    Ok(Connection::new(basis, host_keys, session)?)
+    Ok(Connection::new(basis, host_keys, session, signals))
 }
 
 /// Nothing of this process is to be read by another, and nothing of it outlives the connection

@@ -15,18 +15,20 @@ use crate::account::{self, check_shell};
 use crate::authorize::{Authorized, authorize};
 use crate::config::Config;
 use crate::evidence::{self, Bound, Caller};
-use crate::log;
 use crate::pam::{AccountChecked, Pam};
-use crate::trust::Files;
+use crate::record::{Event, Fact, Records};
+use crate::trust::{Files, TrustError};
 
 pub(super) struct Basis {
-    /// Names the connection in every record.
-    pub(super) id: String,
+    pub(super) records: Records,
+    pub(super) began: Timestamp,
     pub(super) config: Config,
     pub(super) bound: Bound,
     files: Files,
     document: PeerDocument,
     changes: Inotify,
+    /// A newer document is there and could not be read yet.
+    unread: bool,
 }
 
 impl Basis {
@@ -38,16 +40,20 @@ impl Basis {
         let changes = watch(&files.peer_document)?;
         let document = files.peer_document(now())?;
         let bound = evidence::bind(&evidence::gather(tcp)?, &document, &config, now())?;
-        let basis = Self {
-            id: id.to_owned(),
+        let began = now();
+        let records = Records::new(id, facts(&bound));
+        let version = document.header.version.to_string();
+        records.write(Event::Started, &[("document", version)]);
+        Ok(Self {
+            records,
+            began,
             config,
             bound,
             files,
             document,
             changes,
-        };
-        basis.log_start();
-        Ok(basis)
+            unread: false,
+        })
     }
 
     /// Becomes readable when the directory of the peer document changes.
@@ -59,14 +65,26 @@ impl Basis {
     pub(super) fn refresh(&mut self) {
         let name = self.files.peer_document.file_name();
         let events = self.changes.read_events().unwrap_or_default();
-        if !events.iter().any(|event| event.name.as_deref() == name) {
+        let replaced = events.iter().any(|event| event.name.as_deref() == name);
+        if !replaced && !self.unread {
             return;
         }
-        match self.files.peer_document(now()) {
-            Ok(document) => self.document = document,
+        let newer = self
+            .files
+            .newer_document(self.document.header.version, now());
+        self.unread = matches!(&newer, Err(error) if !matches!(error, TrustError::Refused(_)));
+        match newer {
+            Ok((document, forgotten)) => {
+                self.document = document;
+                if let Some(error) = forgotten {
+                    self.records.note(&error.to_string());
+                }
+            }
             // What is in force stays in force until it expires: to take a document away is no
             // way to end a session, and to bring a bad one is none to keep it.
-            Err(error) => log::connection(&self.id, &format!("newer document ignored: {error}")),
+            Err(error) => self
+                .records
+                .note(&format!("newer document ignored: {error}")),
         }
     }
 
@@ -75,12 +93,16 @@ impl Basis {
         self.document.header.expires_at
     }
 
-    /// Whether a login that was permitted still is.
-    pub(super) fn still_permits(&self, checked: &AccountChecked) -> bool {
+    /// Whether [`Self::refresh`] is to be tried again soon.
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread
+    }
+
+    /// Decides a login that was permitted again.
+    pub(super) fn still_permits(&self, checked: &AccountChecked) -> Result<(), Denial> {
         let authorized = checked.authorized();
-        authorized
-            .again(&self.bound, &self.document, &self.config, now())
-            .is_ok()
+        let again = authorized.again(&self.bound, &self.document, &self.config, now());
+        again.map(drop)
     }
 
     /// Policy, account, shell, PAM: in this order, so that only what policy permits is told from
@@ -89,11 +111,13 @@ impl Basis {
         let authorized = self.authorize(name)?;
         check_shell(authorized.passwd()).map_err(|error| Denial::Account(error.to_string()))?;
         let mut pam = Pam::start(&self.bound, &authorized).map_err(|error| {
-            log::connection(&self.id, &error.to_string());
+            self.records.note(&error.to_string());
             Denial::Account("this host could not start PAM; its log says why".to_owned())
         })?;
-        let checked = pam.check_account(authorized).map_err(|(denial, error)| {
-            log::connection(&self.id, &error.to_string());
+        let expired_password = self.config.expired_password;
+        let checked = pam.check_account(authorized, expired_password);
+        let checked = checked.map_err(|(denial, error)| {
+            self.records.note(&error.to_string());
             denial
         })?;
         Ok((checked, pam))
@@ -105,7 +129,7 @@ impl Basis {
             return Err(self.no_login(name));
         };
         let passwd = account::find(&login).map_err(|error| {
-            log::connection(&self.id, &error.to_string());
+            self.records.note(&error.to_string());
             Denial::Account(error.to_string())
         })?;
         authorize(bound, document, &login, passwd.as_ref(), config, now())
@@ -133,18 +157,16 @@ impl Basis {
             _ => Denial::Login { name },
         }
     }
+}
 
-    fn log_start(&self) {
-        let caller = match self.bound.caller() {
-            Caller::Peer(peer) => format!("peer={} owner={}", peer.name, peer.owner),
-            Caller::Stranger => "peer=unknown".to_owned(),
-        };
-        let (remote, version) = (self.bound.remote(), self.document.header.version);
-        log::connection(
-            &self.id,
-            &format!("started from={remote} {caller} document={version}"),
-        );
+/// What every record of the connection tells.
+fn facts(bound: &Bound) -> Vec<Fact> {
+    let mut facts = vec![("from", bound.remote().ip().to_string())];
+    if let Caller::Peer(peer) = bound.caller() {
+        facts.push(("peer", peer.name.to_string()));
+        facts.push(("user", peer.owner.to_string()));
     }
+    facts
 }
 
 /// Watches the directory of a file that is replaced by rename.

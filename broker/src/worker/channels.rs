@@ -5,42 +5,59 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use meshd_contract::broker::{ExitStatus, Open, OpenKind, ToSession};
+use meshd_contract::broker::{ChannelDescription, ExitStatus, Open, OpenKind, ToSession};
 use meshd_contract::identity::Owner;
 use meshd_contract::paths::HELPER_PROGRAM;
+use meshd_contract::time::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Gid, Pid, getgrouplist, getgroups, pipe2, setgroups};
+use nix::unistd::{Gid, Pid, getgroups, pipe2, setgroups};
 use thiserror::Error;
 
-use crate::account::Passwd;
+use super::basis::Basis;
+use super::now;
+use super::processes::Processes;
+use crate::account::{self, LookupError, Passwd};
+use crate::audit::{self, AuditError};
 use crate::authorize::Authorized;
+use crate::descendants;
 use crate::environment::{self, Sources};
 use crate::evidence::Bound;
 use crate::machine::Request;
 use crate::pam::{AccountChecked, Pam, PamError};
 use crate::process::{self, Identity, Plan, StartError};
 use crate::pty::{self, Terminal};
-use crate::{descendants, log};
+use crate::record::{self, Event, Fact, Records};
 
 /// What the session process is sent in answer to one request, in this order.
 pub(super) type Answer = Vec<(ToSession, Vec<OwnedFd>)>;
 
 /// Terminals and processes of one connection, and its PAM session.
 pub(super) struct Channels {
-    id: String,
+    records: Records,
     bound: Bound,
+    client_bytes: usize,
     pam: Option<Pam>,
-    identity: Option<Identity>,
+    session: Option<Session>,
+    processes: Processes,
     terminals: BTreeMap<u32, Terminal>,
     running: BTreeMap<Pid, Running>,
 }
 
+/// An open PAM session. Nothing is started as the account without one.
+struct Session {
+    identity: Identity,
+    /// What PAM has to say, until it was shown.
+    text: Vec<u8>,
+}
+
 struct Running {
     channel: u32,
-    terminal: bool,
+    kind: &'static str,
+    terminal: Option<String>,
+    since: Timestamp,
 }
 
 /// Why a channel has no process.
@@ -48,8 +65,10 @@ struct Running {
 enum ChannelError {
     #[error("cannot open a session on this host; its log says why")]
     Pam(#[from] PamError),
-    #[error("cannot read the groups of the account")]
-    Groups(Errno),
+    #[error("cannot read the groups of the account; try again later")]
+    Groups(#[from] LookupError),
+    #[error("cannot record the login on this host; its log says why")]
+    Audit(#[from] AuditError),
     #[error("{0}")]
     Start(#[from] StartError),
     #[error("cannot make pipes or terminals: {0}")]
@@ -59,12 +78,14 @@ enum ChannelError {
 }
 
 impl Channels {
-    pub(super) fn new(id: &str, bound: &Bound) -> Self {
+    pub(super) fn new(basis: &Basis, session_process: Pid) -> Self {
         Self {
-            id: id.to_owned(),
-            bound: bound.clone(),
+            records: basis.records.clone(),
+            bound: basis.bound.clone(),
+            client_bytes: basis.config.limits.environment_bytes as usize,
             pam: None,
-            identity: None,
+            session: None,
+            processes: Processes::new(session_process),
             terminals: BTreeMap::new(),
             running: BTreeMap::new(),
         }
@@ -75,7 +96,18 @@ impl Channels {
         self.pam = Some(pam);
     }
 
-    /// Does what a request asks, as the account that was checked.
+    /// One more fact for every record that follows.
+    pub(super) fn know(&mut self, fact: Fact) {
+        self.records.know(fact);
+    }
+
+    /// Everything that runs because of this connection.
+    pub(super) fn processes(&mut self) -> &mut Processes {
+        &mut self.processes
+    }
+
+    /// Does what a request asks, as the account that was checked; [`Self::begin_session`] comes
+    /// before the first [`Request::Open`].
     pub(super) fn answer(&mut self, request: &Request, checked: &AccountChecked) -> Answer {
         let authorized = checked.authorized();
         let passwd = authorized.passwd();
@@ -110,10 +142,8 @@ impl Channels {
         self.terminals.remove(&channel);
         let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
         let cause = cause.unwrap_or_default();
-        log::connection(
-            &self.id,
-            &format!("channel={channel} not opened: {error}{cause}"),
-        );
+        self.records
+            .note(&format!("channel {channel} not opened: {error}{cause}"));
         (
             ToSession::Failed {
                 channel,
@@ -124,10 +154,11 @@ impl Channels {
     }
 
     fn open(&mut self, open: &Open, authorized: &Authorized) -> Result<Answer, ChannelError> {
-        let terminal = self.terminals.remove(&open.channel);
-        let path = terminal.as_ref().map(|terminal| terminal.path.as_str());
-        let (identity, text) = self.identity(authorized, path)?;
-        let environment = self.environment(open, authorized, path);
+        let channel = open.channel;
+        let terminal = self.terminals.remove(&channel);
+        let path = terminal.as_ref().map(|terminal| terminal.path.clone());
+        let environment = self.environment(open, authorized, path.as_deref());
+        let session = self.session.as_mut().ok_or(Errno::EPERM)?;
         let passwd = authorized.passwd();
         let (program, arguments) = command(open, authorized)?;
         let directory = CString::new(passwd.home.as_os_str().as_bytes())?;
@@ -138,60 +169,100 @@ impl Channels {
             arguments: &arguments,
             environment: &environment,
             descriptors: &descriptors,
-            identity: &identity,
+            identity: &session.identity,
             directory: &directory,
             terminal: terminal.is_some(),
             keep_chroot: false,
             parent_death_signal: libc::SIGHUP,
         })?;
-        let channel = open.channel;
-        let kind = kind_name(&open.kind);
-        log::connection(&self.id, &format!("channel={channel} {kind} pid={pid}"));
-        self.running.insert(
-            pid,
-            Running {
-                channel,
-                terminal: terminal.is_some(),
-            },
-        );
-        let interactive = terminal.is_some() && open.kind == OpenKind::Shell;
         let mut answer = vec![(ToSession::Opened { channel }, ours)];
-        if interactive && !text.is_empty() && !is_hushed(&identity, passwd) {
+        let interactive = terminal.is_some() && open.kind == OpenKind::Shell;
+        if interactive && !session.text.is_empty() && !is_hushed(&session.identity, passwd) {
+            let text = std::mem::take(&mut session.text);
             answer.insert(0, (ToSession::Notice { channel, text }, Vec::new()));
         }
+        let running = Running {
+            channel,
+            kind: kind_name(&open.kind),
+            terminal: path,
+            since: now(),
+        };
+        self.record_open(pid, &running);
+        self.running.insert(pid, running);
         Ok(answer)
     }
 
-    /// Opens the PAM session at the first channel, when it is known whether there is a terminal;
-    /// returns the account with its groups, and what PAM has to say.
-    fn identity(
-        &mut self,
-        authorized: &Authorized,
-        terminal: Option<&str>,
-    ) -> Result<(Identity, Vec<u8>), ChannelError> {
-        if let Some(identity) = &self.identity {
-            return Ok((identity.clone(), Vec::new()));
+    fn record_open(&self, pid: Pid, running: &Running) {
+        let mut facts = vec![
+            ("channel", running.channel.to_string()),
+            ("kind", running.kind.to_owned()),
+            ("pid", pid.to_string()),
+        ];
+        if let Some(path) = &running.terminal {
+            facts.push(("terminal", path.clone()));
         }
-        let passwd = authorized.passwd();
-        let login = passwd.account.login.as_str();
+        self.records.write(Event::ChannelOpened, &facts);
+    }
+
+    /// Opens the PAM session for the first channel, when it is known whether there is a terminal;
+    /// does nothing when it is open. What cannot be is answered as the channel's failure.
+    pub(super) fn begin_session(
+        &mut self,
+        open: &Open,
+        checked: &AccountChecked,
+    ) -> Result<(), Answer> {
+        if self.session.is_some() {
+            return Ok(());
+        }
+        let terminal = self.terminals.get(&open.channel);
+        let terminal = terminal.map(|terminal| terminal.path.clone());
+        match self.session(checked.authorized().passwd(), terminal.as_deref()) {
+            Ok(session) => {
+                self.session = Some(session);
+                Ok(())
+            }
+            Err(error) => {
+                self.close_pam();
+                Err(vec![self.failed(open.channel, &error)])
+            }
+        }
+    }
+
+    fn session(
+        &mut self,
+        passwd: &Passwd,
+        terminal: Option<&str>,
+    ) -> Result<Session, ChannelError> {
+        let login = &passwd.account.login;
         // The account's groups first, so that a module that adds one (pam_group) finds them; the
         // list that is there after PAM is the account's (pam_setcred(3)).
-        let name = CString::new(login)?;
-        let groups =
-            getgrouplist(&name, Gid::from_raw(passwd.gid)).map_err(ChannelError::Groups)?;
-        setgroups(&groups).map_err(ChannelError::Groups)?;
-        let text = match &mut self.pam {
-            Some(pam) => pam.open_session(terminal, login)?,
-            None => return Err(ChannelError::System(Errno::EPERM)),
-        };
-        let groups = getgroups().map_err(ChannelError::Groups)?;
+        setgroups(&account::groups(login, passwd.gid)?)?;
+        let pam = self.pam.as_mut().ok_or(Errno::EPERM)?;
+        let text = pam.open_session(terminal, login.as_str())?;
+        self.processes.session_began(&self.records);
+        self.record_login(passwd.account.uid, terminal)?;
         let identity = Identity {
             uid: passwd.account.uid,
             gid: passwd.gid,
-            groups: groups.into_iter().map(Gid::as_raw).collect(),
+            groups: getgroups()?.into_iter().map(Gid::as_raw).collect(),
         };
-        self.identity = Some(identity.clone());
-        Ok((identity, text))
+        Ok(Session { identity, text })
+    }
+
+    fn record_login(&self, uid: u32, terminal: Option<&str>) -> Result<(), AuditError> {
+        let login = audit::Login {
+            account: audit::Account::Id(uid),
+            address: self.bound.remote().ip(),
+            terminal: terminal.unwrap_or("ssh"),
+            success: true,
+        };
+        match audit::record(&login) {
+            Err(error @ AuditError::Send(_)) => {
+                self.records.note(&error.to_string());
+                Ok(())
+            }
+            recorded => recorded,
+        }
     }
 
     fn environment(
@@ -222,6 +293,7 @@ impl Channels {
             passwd: authorized.passwd(),
             accept: &authorized.rule().accept_env,
             client: &open.environment,
+            client_bytes: self.client_bytes,
             term: if terminal.is_some() { &open.term } else { &[] },
             pam: &self.pam.as_ref().map(Pam::environment).unwrap_or_default(),
             connection: &connection,
@@ -235,13 +307,13 @@ impl Channels {
             .running
             .iter()
             .find(|(_, running)| running.channel == channel);
-        let (Some((pid, _)), Some(identity), Some(signal)) =
-            (running, &self.identity, signal_number(name))
+        let (Some((pid, _)), Some(session), Some(signal)) =
+            (running, &self.session, signal_number(name))
         else {
             return;
         };
         let group = pid.as_raw();
-        process::succeeds_as(identity, || {
+        process::succeeds_as(&session.identity, || {
             // SAFETY: takes two integers.
             unsafe { libc::killpg(group, signal as libc::c_int) == 0 }
         });
@@ -268,13 +340,39 @@ impl Channels {
                 | WaitStatus::PtraceSyscall(_)
                 | WaitStatus::Continued(_) => continue,
             };
-            let channel = self.running.remove(&pid).map(|running| running.channel);
-            if let Some(channel) = channel {
-                log::connection(&self.id, &format!("channel={channel} exited {status:?}"));
+            let running = self.running.remove(&pid);
+            if let Some(running) = &running {
+                self.record_end(running, status);
             }
-            ended.push((pid, channel, status));
+            ended.push((pid, running.map(|running| running.channel), status));
         }
         ended
+    }
+
+    fn record_end(&self, running: &Running, status: ExitStatus) {
+        let exit = match status {
+            ExitStatus::Code(code) => code.to_string(),
+            ExitStatus::Signal { number, .. } => format!("signal {number}"),
+        };
+        let facts = [
+            ("channel", running.channel.to_string()),
+            ("kind", running.kind.to_owned()),
+            ("exit", exit),
+            ("seconds", record::seconds(running.since, now())),
+        ];
+        self.records.write(Event::ChannelEnded, &facts);
+    }
+
+    /// What runs.
+    pub(super) fn describe(&self) -> Vec<ChannelDescription> {
+        let describe = |(pid, running): (&Pid, &Running)| ChannelDescription {
+            channel: running.channel,
+            kind: running.kind.to_owned(),
+            terminal: running.terminal.clone(),
+            pid: pid.as_raw(),
+            since: running.since,
+        };
+        self.running.iter().map(describe).collect()
     }
 
     /// SIGHUP to what runs without a terminal; closing the terminals hangs up the others.
@@ -282,16 +380,19 @@ impl Channels {
         self.terminals.clear();
         for (pid, running) in &self.running {
             descendants::signal_group(*pid, Signal::SIGHUP);
-            if !running.terminal {
+            if running.terminal.is_none() {
                 descendants::signal_group(*pid, Signal::SIGCONT);
             }
         }
     }
 
+    /// Closes the PAM session, if one is open.
     pub(super) fn close_pam(&mut self) {
         if let Some(pam) = &mut self.pam {
             pam.close();
         }
+        self.session = None;
+        self.processes.session_ended();
     }
 }
 

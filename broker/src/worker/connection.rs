@@ -4,7 +4,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use meshd_contract::broker::{Permitted, ToSession};
+use meshd_contract::broker::{Denial, Description, Open, Permitted, ToSession};
+use meshd_contract::identity::NodeId;
 use meshd_contract::time::Timestamp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -14,11 +15,14 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::basis::Basis;
 use super::channels::Channels;
 use super::now;
+use super::overseer::{Order, Overseer};
 use super::session_process::{Heard, SessionProcess};
+use crate::evidence::Caller;
 use crate::host_keys::HostKeys;
 use crate::machine::{Machine, Request};
-use crate::pam::AccountChecked;
-use crate::{descendants, log};
+use crate::pam::{AccountChecked, Pam};
+use crate::record::{self, Event};
+use crate::{audit, deadline};
 
 /// One SSH connection, from the running session process to its end.
 pub(super) struct Connection {
@@ -28,9 +32,27 @@ pub(super) struct Connection {
     signals: SignalFd,
     machine: Machine<AccountChecked>,
     channels: Channels,
+    overseer: Overseer,
     started: Instant,
+    traffic: Traffic,
     /// The right to be here has ended; everything is killed then.
     revoked_until: Option<Instant>,
+}
+
+/// Bytes of channels, as the session process counts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Traffic {
+    received: u64,
+    sent: u64,
+}
+
+/// What has happened while the worker waited.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ready {
+    changes: bool,
+    signals: bool,
+    session: bool,
+    overseer: bool,
 }
 
 /// Why the loop ends.
@@ -48,43 +70,70 @@ impl Connection {
         basis: Basis,
         host_keys: HostKeys,
         session: SessionProcess,
-    ) -> nix::Result<Self> {
-        Ok(Self {
-            machine: Machine::new(host_keys.count(), basis.config.limits.channels as usize),
-            channels: Channels::new(&basis.id, &basis.bound),
+        signals: SignalFd,
+    ) -> Self {
+        let limits = &basis.config.limits;
+        let machine = Machine::new(
+            host_keys.count(),
+            limits.channels as usize,
+            limits.environment_variables as usize,
+        );
+        Self {
+            machine,
+            channels: Channels::new(&basis, session.pid()),
             basis,
             host_keys,
             session,
-            signals: block_signals()?,
+            signals,
+            overseer: Overseer::none(),
             started: Instant::now(),
+            traffic: Traffic::default(),
             revoked_until: None,
-        })
+        }
     }
 
-    /// Serves until the end, and cleans up.
-    pub(super) fn run(mut self) {
+    /// Serves until the end, and cleans up; the manager may look on.
+    pub(super) fn run(mut self, overseer: Overseer) {
+        self.overseer = overseer;
         let end = loop {
             if let Err(end) = self.turn() {
                 break end;
             }
         };
-        match end {
+        let reason = match end {
             End::HangUp(reason) => {
-                self.log(&format!("ended: {reason}"));
                 self.channels.hang_up();
+                reason
             }
             End::Violation(reason) => {
                 self.session.kill();
-                self.log(&format!("ended: {reason}"));
                 self.channels.hang_up();
+                reason
             }
-            End::Kill => {
-                let left = descendants::kill_all(Some(self.session.pid()));
-                self.log(&format!("ended: revoked, processes left: {left}"));
-            }
-        }
-        self.channels.close_pam();
+            End::Kill => match self.channels.processes().kill_all() {
+                0 => "access revoked".to_owned(),
+                left => format!("access revoked; {left} processes could not be killed"),
+            },
+        };
+        let patience = self.patience();
+        deadline::within(patience, || self.channels.close_pam());
+        self.record_end(reason);
         self.part();
+    }
+
+    fn record_end(&self, reason: String) {
+        let facts = [
+            ("reason", reason),
+            ("received", self.traffic.received.to_string()),
+            ("sent", self.traffic.sent.to_string()),
+            ("seconds", record::seconds(self.basis.began, now())),
+        ];
+        self.basis.records.write(Event::Ended, &facts);
+    }
+
+    /// How long the user database, PAM and logind may take.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.basis.config.limits.answer.into())
     }
 
     /// Tells the session process that all is over; it has a moment to tell the client.
@@ -114,51 +163,71 @@ impl Connection {
 
     /// Waits for one round of events and handles them.
     fn turn(&mut self) -> Result<(), End> {
-        let (changes, signals, session) = self.wait()?;
-        if signals {
+        let ready = self.wait()?;
+        if ready.signals {
             self.read_signals()?;
         }
-        if changes {
+        if ready.changes || self.basis.is_unread() {
             self.basis.refresh();
+        }
+        if ready.overseer {
+            self.hear_overseer();
         }
         self.recheck();
         self.end_if_revoked()?;
         if self.machine.permitted().is_none() && self.grace_left().is_zero() {
             return Err(End::HangUp("no login in time".to_owned()));
         }
-        if session && self.session.is_open() {
+        if ready.session && self.session.is_open() {
             self.read_message()?;
         }
         Ok(())
     }
 
-    /// Which of these can be read: changes of documents, signals, the session process. One that
-    /// has closed is not waited for, as the end of its socket would never let anything wait.
-    fn wait(&self) -> Result<(bool, bool, bool), End> {
-        let mut ready = vec![
-            PollFd::new(self.basis.changes().as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+    /// What can be read. A socket that has closed is not waited for, as its end would never let
+    /// anything wait.
+    fn wait(&self) -> Result<Ready, End> {
+        let session = self
+            .session
+            .is_open()
+            .then(|| self.session.socket().as_fd());
+        let sources = [
+            Some(self.basis.changes().as_fd()),
+            Some(self.signals.as_fd()),
+            session,
+            self.overseer.socket().map(AsFd::as_fd),
         ];
-        if self.session.is_open() {
-            ready.push(PollFd::new(
-                self.session.socket().as_fd(),
-                PollFlags::POLLIN,
-            ));
-        }
-        match poll(&mut ready, self.timeout()) {
+        let watched = sources.iter().flatten();
+        let mut watched: Vec<PollFd<'_>> = watched
+            .map(|source| PollFd::new(*source, PollFlags::POLLIN))
+            .collect();
+        match poll(&mut watched, self.timeout()) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(End::HangUp(format!("cannot wait for events: {errno}"))),
         }
-        let is_ready = |index| ready.get(index).and_then(PollFd::any) == Some(true);
-        Ok((is_ready(0), is_ready(1), is_ready(2)))
+        let mut watched = watched.iter().map(|entry| entry.any() == Some(true));
+        let [changes, signals, session, overseer] =
+            sources.map(|source| source.is_some() && watched.next() == Some(true));
+        Ok(Ready {
+            changes,
+            signals,
+            session,
+            overseer,
+        })
     }
 
     /// Until something must be looked at again: the end of a grace, or the next second at which
     /// a right may end.
     fn timeout(&self) -> PollTimeout {
+        const RETRY: Duration = Duration::from_secs(1);
         let wait = match self.revoked_until {
             Some(_) => Duration::from_millis(50),
             None => self.next_expiry().unwrap_or(self.grace_left()),
+        };
+        let wait = if self.basis.is_unread() {
+            wait.min(RETRY)
+        } else {
+            wait
         };
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }
@@ -218,21 +287,56 @@ impl Connection {
         let Some(checked) = self.machine.permitted() else {
             return;
         };
-        let over = self
-            .session_limit()
-            .is_some_and(|limit| self.started.elapsed() >= limit);
-        if over || !self.basis.still_permits(checked) {
-            self.revoke();
+        let limit = self.session_limit();
+        if limit.is_some_and(|limit| self.started.elapsed() >= limit) {
+            return self.revoke("the longest time that the rule permits is over");
+        }
+        if let Err(denial) = self.basis.still_permits(checked) {
+            self.revoke(&denial.message());
         }
     }
 
-    fn revoke(&mut self) {
-        self.log("access revoked");
+    fn revoke(&mut self, reason: &str) {
+        let facts = [("reason", reason.to_owned())];
+        self.basis.records.write(Event::Revoked, &facts);
         let grace = Duration::from_secs(self.basis.config.limits.kill_grace.into());
         self.revoked_until = Some(Instant::now() + grace);
         self.machine.end();
         self.session.tell(&ToSession::Revoked, &[]);
         self.channels.hang_up();
+        self.channels.processes().hang_up();
+    }
+
+    fn hear_overseer(&mut self) {
+        match self.overseer.hear() {
+            Some(Order::Describe) => self.overseer.tell(self.describe()),
+            Some(Order::End) if self.revoked_until.is_none() => {
+                self.revoke("an administrator has ended the connection");
+            }
+            Some(Order::End) | None => {}
+        }
+    }
+
+    fn describe(&self) -> Description {
+        let basis = &self.basis;
+        let (node, name, owner) = match basis.bound.caller() {
+            Caller::Peer(peer) => (peer.node, peer.name.to_string(), peer.owner.to_string()),
+            Caller::Stranger => (NodeId(0), String::new(), String::new()),
+        };
+        let authorized = self.machine.permitted().map(AccountChecked::authorized);
+        Description {
+            connection: basis.records.connection().to_owned(),
+            peer: node,
+            peer_name: name,
+            owner,
+            address: basis.bound.remote().ip(),
+            login: authorized.map(|authorized| authorized.passwd().account.login.to_string()),
+            rule: authorized.map(|authorized| authorized.rule().origin.clone()),
+            since: basis.began,
+            channels: self.channels.describe(),
+            received: self.traffic.received,
+            sent: self.traffic.sent,
+        }
     }
 
     /// Ends as soon as nothing is left to kill, and at the end of the grace in any case.
@@ -240,8 +344,8 @@ impl Connection {
         let Some(until) = self.revoked_until else {
             return Ok(());
         };
-        let nothing_left = || descendants::living(Some(self.session.pid())).is_empty();
-        if Instant::now() >= until || (!self.session.is_open() && nothing_left()) {
+        let nothing_left = self.channels.processes().living().is_empty();
+        if Instant::now() >= until || (!self.session.is_open() && nothing_left) {
             return Err(End::Kill);
         }
         Ok(())
@@ -275,46 +379,92 @@ impl Connection {
                 self.session.tell(&ToSession::Signed { signature }, &[]);
             }
             Request::Login { name } => self.login(&name),
-            Request::Count { .. } => {}
+            Request::Count { received, sent } => self.traffic = Traffic { received, sent },
             Request::Refuse { channel, message } => {
                 let message = message.to_owned();
                 self.session
                     .tell(&ToSession::Failed { channel, message }, &[]);
             }
-            Request::AllocatePty(_)
-            | Request::Release(_)
-            | Request::Open(_)
-            | Request::Signal { .. } => {
-                let Some(checked) = self.machine.permitted() else {
-                    return Ok(());
-                };
-                let answer = self.channels.answer(&request, checked);
-                self.send_all(answer);
+            Request::Open(open) => self.open(open),
+            Request::AllocatePty(_) | Request::Release(_) | Request::Signal { .. } => {
+                self.carry_out(&request);
             }
         }
         Ok(())
     }
 
-    fn login(&mut self, name: &[u8]) {
-        match self.basis.decide(name) {
-            Ok((checked, pam)) => {
-                let authorized = checked.authorized();
-                let login = authorized.passwd().account.login.to_string();
-                self.log(&format!(
-                    "accepted login={login} rule={}",
-                    authorized.rule().origin
-                ));
-                self.channels.set_pam(pam);
-                self.machine.permit(checked);
-                self.session
-                    .tell(&ToSession::Permitted(Permitted { login }), &[]);
-            }
-            Err(denial) => {
-                self.log(&format!("denied: {}", denial.message()));
-                self.machine.end();
-                self.session.tell(&ToSession::Denied(denial), &[]);
-            }
+    /// PAM may take its time, in which the right may have ended.
+    fn open(&mut self, open: Open) {
+        let Some(checked) = self.machine.permitted() else {
+            return;
+        };
+        let patience = self.patience();
+        let channels = &mut self.channels;
+        let begun = deadline::within(patience, || channels.begin_session(&open, checked));
+        self.basis.refresh();
+        self.recheck();
+        match begun {
+            Ok(()) => self.carry_out(&Request::Open(open)),
+            Err(answer) => self.send_all(answer),
         }
+    }
+
+    /// Does nothing once the right has ended.
+    fn carry_out(&mut self, request: &Request) {
+        let Some(checked) = self.machine.permitted() else {
+            return;
+        };
+        let patience = self.patience();
+        let channels = &mut self.channels;
+        let answer = deadline::within(patience, || channels.answer(request, checked));
+        self.send_all(answer);
+    }
+
+    fn login(&mut self, name: &[u8]) {
+        match self.decide(name) {
+            Ok((checked, pam)) => self.permit(checked, pam),
+            Err(denial) => self.deny(name, denial),
+        }
+    }
+
+    /// The user database and PAM may take their time, in which the right may have ended.
+    fn decide(&mut self, name: &[u8]) -> Result<(AccountChecked, Pam), Denial> {
+        let decided = deadline::within(self.patience(), || self.basis.decide(name));
+        let (checked, pam) = decided?;
+        self.basis.refresh();
+        self.basis.still_permits(&checked)?;
+        Ok((checked, pam))
+    }
+
+    fn permit(&mut self, checked: AccountChecked, pam: Pam) {
+        let authorized = checked.authorized();
+        let login = authorized.passwd().account.login.to_string();
+        let fact = ("login", login.clone());
+        self.basis.records.know(fact.clone());
+        self.channels.know(fact);
+        let rule = authorized.rule().origin.clone();
+        self.basis.records.write(Event::Accepted, &[("rule", rule)]);
+        self.channels.set_pam(pam);
+        self.machine.permit(checked);
+        self.session
+            .tell(&ToSession::Permitted(Permitted { login }), &[]);
+        self.overseer.tell(self.describe());
+    }
+
+    fn deny(&mut self, name: &[u8], denial: Denial) {
+        let facts = [("reason", denial.message())];
+        self.basis.records.write(Event::Denied, &facts);
+        let attempt = audit::Login {
+            account: audit::Account::Named(name),
+            address: self.basis.bound.remote().ip(),
+            terminal: "ssh",
+            success: false,
+        };
+        if let Err(error) = audit::record(&attempt) {
+            self.basis.records.note(&error.to_string());
+        }
+        self.machine.end();
+        self.session.tell(&ToSession::Denied(denial), &[]);
     }
 
     fn send_all(&mut self, answer: Vec<(ToSession, Vec<OwnedFd>)>) {
@@ -325,13 +475,10 @@ impl Connection {
             self.session.tell(&message, &fds);
         }
     }
-
-    fn log(&self, text: &str) {
-        log::connection(&self.basis.id, text);
-    }
 }
 
-fn block_signals() -> nix::Result<SignalFd> {
+/// SIGCHLD and SIGTERM, to be read instead of being acted on.
+pub(super) fn block_signals() -> nix::Result<SignalFd> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
     signals.add(Signal::SIGTERM);
