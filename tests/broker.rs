@@ -211,7 +211,7 @@ fn a_permitted_login_runs_a_command_as_the_account() {
 fn the_worker_ends_with_its_session_process() {
     let site = Site::start("read\nlogin alice\nread\nexec echo up; sleep 1000\nread");
     let (_, mut manager) = site.call();
-    site.wait_for_line("/var/log/broker.log", "channel=0 exec");
+    site.wait_for_line("/var/log/broker.log", "channel=0 kind=exec");
     site.lan
         .host("web1")
         .sh("pkill -KILL meshd-session")
@@ -367,7 +367,7 @@ fn a_newer_document_without_the_rule_ends_the_session() {
         "read\nlogin alice\nread\nexec trap '' HUP; exec sleep 1000 >&- 2>&-\nread\nread",
     );
     site.call();
-    site.wait_for_line("/var/log/broker.log", "channel=0 exec");
+    site.wait_for_line("/var/log/broker.log", "channel=0 kind=exec");
     let mut without = document();
     without.header.version = Version(6);
     without.rules = vec![rule("bob")];
