@@ -1,114 +1,14 @@
-//! Plays the manager and the session process against a real broker, word by word.
-//!
-//! As `puppet offer accepted|connected|listening`, run as the manager's user, it hands the broker
-//! a socket and prints the answer. Under the name of the session process it carries out the lines
-//! of `/var/lib/puppet/script` and writes what the worker answers to `/var/lib/puppet/log`.
+//! The session process's side, word by word.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use meshd_contract::broker::{FromManager, FromSession, Open, OpenKind, ToManager, ToSession};
+use meshd_contract::broker::{FromSession, Open, OpenKind, ToSession};
 use meshd_contract::{paths, wire};
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
-/// The descriptor on which a session process speaks with its worker.
-const WORKER: i32 = 5;
-
-fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        [_, "offer", what, address, device] => offer(what, address, device),
-        [_] => session(),
-        _ => panic!("usage: puppet offer accepted|connected|listening ADDRESS DEVICE"),
-    }
-}
-
-/// Hands a socket to the broker as the manager does, prints the answer, and stays until the
-/// session process's end of the link is closed.
-fn offer(what: &str, address: &str, device: &str) {
-    let address = SocketAddrV4::new(address.parse().expect("an address"), paths::SSH_PORT);
-    let (tcp, _other): (OwnedFd, Option<TcpListener>) = match what {
-        "accepted" => {
-            let listener = listen(address, device);
-            say("listening");
-            (
-                listener.accept().expect("a connection").0.into(),
-                Some(listener),
-            )
-        }
-        "connected" => {
-            let listener = listen(address, device);
-            let own = TcpStream::connect(address).expect("a connection");
-            (own.into(), Some(listener))
-        }
-        "listening" => (listen(address, device).into(), None),
-        _ => panic!("{what} is nothing to offer"),
-    };
-    let broker = socket(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .expect("a socket");
-    let place = UnixAddr::new(paths::BROKER_SOCKET).expect("a path");
-    if let Err(errno) = connect(broker.as_raw_fd(), &place) {
-        return say(&format!("no connection: {errno}"));
-    }
-    let (link, theirs) = wire::pair().expect("a link");
-    let fds = [tcp.as_fd(), theirs.as_fd()];
-    if let Err(error) = wire::send(broker.as_fd(), &FromManager::Bind, &fds) {
-        return say(&format!("not sent: {error}"));
-    }
-    drop((tcp, theirs));
-    match wire::receive::<ToManager>(broker.as_fd()) {
-        Ok((answer, _)) => say(&format!("{answer:?}")),
-        Err(error) => return say(&format!("no answer: {error}")),
-    }
-    let _ = nix::unistd::read(&link, &mut [0; 1]);
-    say("link closed");
-}
-
-fn listen(address: SocketAddrV4, device: &str) -> TcpListener {
-    let listener = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    );
-    let listener = listener.expect("a socket");
-    setsockopt(&listener, sockopt::ReuseAddr, &true).expect("an option");
-    if device != "-" {
-        setsockopt(&listener, sockopt::BindToDevice, &device.into()).expect("the device");
-    }
-    let on: nix::libc::c_int = 1;
-    // SAFETY: passes one integer and its size.
-    let saved = unsafe {
-        nix::libc::setsockopt(
-            listener.as_raw_fd(),
-            nix::libc::IPPROTO_TCP,
-            nix::libc::TCP_SAVE_SYN,
-            (&raw const on).cast(),
-            size_of::<nix::libc::c_int>() as nix::libc::socklen_t,
-        )
-    };
-    assert_eq!(saved, 0, "TCP_SAVE_SYN");
-    let name = nix::sys::socket::SockaddrIn::from(address);
-    nix::sys::socket::bind(listener.as_raw_fd(), &name).expect("the address");
-    let backlog = nix::sys::socket::Backlog::new(8).expect("a number");
-    nix::sys::socket::listen(&listener, backlog).expect("a listener");
-    listener.into()
-}
-
-fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
-    let _ = std::io::stdout().flush();
-}
+use crate::WORKER;
 
 /// The session process's side: one line of the script after the other.
 struct Session {
@@ -116,8 +16,8 @@ struct Session {
     log: File,
 }
 
-fn session() {
-    let script = std::fs::read_to_string("/var/lib/puppet/script").expect("a script");
+/// Carries out the lines of a script and writes what the worker answers to `/var/lib/puppet/log`.
+pub(crate) fn run(script: &str) {
     let log = OpenOptions::new()
         .append(true)
         .create(true)

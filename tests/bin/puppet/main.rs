@@ -1,0 +1,57 @@
+//! Plays whoever meets the broker: the manager, the session process, a client, a login shell.
+//!
+//! | called as | plays |
+//! |---|---|
+//! | `puppet offer accepted\|connected\|listening ADDRESS DEVICE` | a manager that hands over one socket and prints the answer |
+//! | `puppet serve ADDRESS DEVICE` | a manager that hands over every connection |
+//! | `puppet call ADDRESS FIRST COUNT AT_ONCE` | clients, each with the seed of its session process |
+//! | the session process's name, without arguments | a session process that does what `/var/lib/puppet/script` says |
+//! | `recorder`, `-recorder` | a login shell that writes down who runs it |
+
+mod client;
+mod dice;
+mod manager;
+mod model;
+mod orders;
+mod packet;
+mod recorder;
+mod report;
+mod script;
+
+use std::io::Write;
+
+/// The descriptor on which a session process has its client.
+const CLIENT: i32 = 3;
+
+/// The descriptor on which a session process speaks with its worker.
+const WORKER: i32 = 5;
+
+/// What a session process is to do: lines for [`script`], or the one word `random`.
+const SCRIPT: &str = "/var/lib/puppet/script";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [name, rest @ ..] if name.ends_with("recorder") => recorder::run(rest),
+        [_, "offer", what, address, device] => manager::offer(what, address, device),
+        [_, "serve", address, device] => manager::serve(address, device),
+        [_, "call", address, first, count, at_once] => client::run(address, first, count, at_once),
+        [_] => {
+            let script = std::fs::read_to_string(SCRIPT).expect("a script");
+            if script.trim() == "random" {
+                orders::run();
+            } else {
+                script::run(&script);
+            }
+        }
+        _ => panic!("{words:?} is nothing that the puppet plays"),
+    }
+}
+
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = std::io::stdout().flush();
+}
