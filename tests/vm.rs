@@ -1,9 +1,13 @@
 //! The same on kernel WireGuard, in a virtual machine where this kernel has none.
 
+#[path = "vm/audit_trail.rs"]
+mod audit_trail;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Command;
 
+use audit_trail::AuditTrail;
 use meshd_lab::{Mesh, WIREGUARD_VARIABLE};
 
 /// Outside, runs this test again in the virtual machine; true inside.
@@ -63,6 +67,31 @@ fn logins_and_sessions_on_kernel_wireguard() {
         .expect("reachable");
     let output = mesh.ssh("laptop", &["alice@web1", "id -un"]).succeed();
     assert_eq!(output.expect("a login").stdout, "alice\n");
+    assert_audited(&mesh);
+}
+
+/// The kernel's audit trail has the login and the denial (AUDIT_USER_LOGIN, linux/audit.h).
+fn assert_audited(mesh: &Mesh) {
+    const USER_LOGIN: u16 = 1112;
+    let trail = AuditTrail::open();
+    let web1 = mesh.host("web1");
+    let uid = web1.sh("id -u alice").expect("an account").stdout;
+    let output = mesh.ssh("laptop", &["alice@web1", "true"]).succeed();
+    output.expect("a login");
+    let login = trail.next(USER_LOGIN);
+    for words in [
+        &format!("op=login id={} ", uid.trim()),
+        " addr=",
+        "res=success",
+    ] {
+        assert!(login.contains(words), "{words}: {login}");
+    }
+    let denied = mesh.ssh("laptop", &["bob@web1", "true"]).output();
+    assert_eq!(denied.expect("an end").status.code(), Some(255));
+    let denial = trail.next(USER_LOGIN);
+    for words in ["op=login acct=\"bob\" ", " addr=", "res=failed"] {
+        assert!(denial.contains(words), "{words}: {denial}");
+    }
 }
 
 /// Not root, and nothing but CAP_NET_ADMIN, which is number 12 (capabilities(7)).

@@ -116,7 +116,7 @@ impl Records {
 
     /// Writes a record with some facts of its own.
     pub fn write(&self, event: Event, facts: &[Fact]) {
-        let facts: Vec<&Fact> = facts.iter().chain(&self.facts).collect();
+        let facts: Vec<&Fact> = self.facts.iter().chain(facts).collect();
         let text = self.text(event, &facts);
         if !to_journal(&self.entry(event, &facts, &text)) {
             log::line(&text);
