@@ -9,13 +9,14 @@ use meshd_contract::paths;
 use crate::error::{Doing, LabError, Result};
 
 /// The project's programs and their places in an installed system.
-const PLACES: [(&str, &str); 7] = [
+const PLACES: [(&str, &str); 8] = [
     ("mesh", "/usr/bin/mesh"),
     ("meshd", "/usr/sbin/meshd"),
     ("meshd-control", "/usr/sbin/meshd-control"),
     ("meshd-broker", "/usr/lib/meshd/meshd-broker"),
     ("meshd-session", paths::SESSION_PROGRAM),
     ("meshd-helper", paths::HELPER_PROGRAM),
+    ("portrait", "/usr/lib/meshd/portrait"),
     ("puppet", "/usr/lib/meshd/puppet"),
 ];
 

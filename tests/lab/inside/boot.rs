@@ -40,6 +40,8 @@ const FILES: [(&str, &str); 5] = [
     ),
 ];
 
+const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
+
 /// Units that would work on this machine's kernel or on what the network has, or on a clock; and
 /// sshd, for tests to start.
 const MASKED: [&str; 15] = [
@@ -109,5 +111,20 @@ fn make_files() -> Result<()> {
     let random = fs::read_to_string("/proc/sys/kernel/random/uuid");
     random
         .and_then(|uuid| fs::write("/etc/machine-id", uuid.replace('-', "")))
-        .doing(|| "number the host".to_owned())
+        .doing(|| "number the host".to_owned())?;
+    make_host_key()
+}
+
+/// A host with sshd has it from the installation on.
+fn make_host_key() -> Result<()> {
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f", HOST_KEY])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .doing(|| "make a host key".to_owned())?;
+    if made.success() {
+        return Ok(());
+    }
+    Err(LabError::Failed("ssh-keygen failed".to_owned()))
 }

@@ -1,0 +1,8 @@
+//! The same account through sshd and through meshd, on the same host: a session is the same, but
+//! for what [`differences::TABLE`] says.
+
+mod differences;
+mod refusals;
+mod servers;
+mod sessions;
+mod sitting;
