@@ -214,7 +214,7 @@ impl<'a> Child<'a> {
             plan,
             arguments: pointers(plan.arguments),
             environment: pointers(plan.environment),
-            no_directory: format!("Could not chdir to home directory {directory}\n").into_bytes(),
+            no_directory: format!("Could not chdir to home directory {directory}: ").into_bytes(),
             moved: vec![-1; plan.descriptors.len()],
             reporter,
         }
@@ -258,15 +258,16 @@ impl<'a> Child<'a> {
         Err(failed_at(EXECUTE))
     }
 
-    /// Moves all descriptors out of the way first, as a source may be another one's target.
+    /// Moves all descriptors out of the way first, as a source may be another one's target; not
+    /// far, because an account's limit of open files applies already.
     fn arrange_descriptors(&mut self) -> Stage {
-        const OUT_OF_THE_WAY: libc::c_int = 64;
+        let out_of_the_way = self.moved.len() as libc::c_int;
         // SAFETY: these calls take descriptors and integers by value.
         unsafe {
-            self.reporter = libc::fcntl(self.reporter, libc::F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
+            self.reporter = libc::fcntl(self.reporter, libc::F_DUPFD_CLOEXEC, out_of_the_way);
             check(4, self.reporter)?;
             for (moved, source) in self.moved.iter_mut().zip(self.plan.descriptors) {
-                *moved = libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
+                *moved = libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, out_of_the_way);
                 check(4, *moved)?;
             }
             for (target, moved) in (0..).zip(&self.moved) {
@@ -291,16 +292,15 @@ impl<'a> Child<'a> {
     }
 
     fn enter_directory(&self) -> Stage {
-        // SAFETY: both paths are null-terminated; the message's length is its own.
+        // SAFETY: both paths are null-terminated; each text's length is its own.
         unsafe {
             if libc::chdir(self.plan.directory.as_ptr()) == 0 {
                 return Ok(());
             }
-            libc::write(
-                2,
-                self.no_directory.as_ptr().cast(),
-                self.no_directory.len(),
-            );
+            let why = Errno::last().desc();
+            for text in [&self.no_directory, why.as_bytes(), b"\n"] {
+                libc::write(2, text.as_ptr().cast(), text.len());
+            }
             check(12, libc::chdir(c"/".as_ptr()))
         }
     }
