@@ -103,3 +103,104 @@ fn systemd_starts_a_unit_again_that_has_crashed() {
     let restarts = mesh.host("web1").sh(restarts).expect("said").stdout;
     assert_eq!(restarts.split_whitespace().collect::<Vec<_>>(), ["1", "1"]);
 }
+
+/// A program that ignores SIGHUP in a session of its own, beside one that waits.
+const STUBBORN: &str = "setsid sh -c 'trap \"\" HUP TERM; touch /tmp/stubborn; exec sleep 1001' & \
+     trap '' HUP; touch /tmp/ready; exec sleep 1002";
+
+/// The stubborn program runs; its ssh.
+fn start_stubborn(mesh: &Mesh) -> meshd_lab::Running {
+    let ssh = mesh.ssh("laptop", &["alice@web1", STUBBORN]).spawn();
+    let ssh = ssh.expect("ssh");
+    for file in ["/tmp/stubborn", "/tmp/ready"] {
+        mesh.wait_for_file("web1", file).expect("it runs");
+    }
+    ssh
+}
+
+fn worker(mesh: &Mesh) -> i32 {
+    let all = mesh.host("web1").processes().expect("processes");
+    let worker = all
+        .iter()
+        .find(|p| p.command.contains("meshd-broker worker"));
+    worker.expect("a worker").pid
+}
+
+fn assert_nothing_is_left(mesh: &Mesh) {
+    wait_for("end of what the session has started", DEADLINE, || {
+        let all = mesh.host("web1").processes().ok()?;
+        (!all.iter().any(|p| p.command.starts_with("sleep 100"))).then_some(())
+    })
+    .expect("nothing of the session is left");
+    wait_for("end of the active session", DEADLINE, || {
+        let words = "loginctl --no-pager --no-legend list-sessions";
+        let listed = mesh.host("web1").sh(words).ok()?.stdout;
+        (!listed.contains("alice")).then_some(())
+    })
+    .expect("logind has no session");
+}
+
+#[test]
+fn nothing_of_a_session_outlives_a_killed_worker() {
+    let mesh = Mesh::of_two_booted().expect("a mesh");
+    let mut ssh = start_stubborn(&mesh);
+    mesh.host("web1")
+        .kill("KILL", worker(&mesh))
+        .expect("killed");
+    ssh.wait(DEADLINE).expect("the client is told");
+    assert_nothing_is_left(&mesh);
+}
+
+#[test]
+fn nothing_outlives_a_worker_whose_listener_was_restarted() {
+    let mesh = Mesh::of_two_booted().expect("a mesh");
+    let mut ssh = start_stubborn(&mesh);
+    let web1 = mesh.host("web1");
+    web1.sh("systemctl restart meshd-ssh").expect("restarted");
+    web1.kill("KILL", worker(&mesh)).expect("killed");
+    ssh.wait(DEADLINE).expect("the client is told");
+    assert_nothing_is_left(&mesh);
+}
+
+#[test]
+fn a_worker_killed_while_no_listener_ran_is_cleaned_up_after() {
+    let mesh = Mesh::of_two_booted().expect("a mesh");
+    let mut ssh = start_stubborn(&mesh);
+    let web1 = mesh.host("web1");
+    web1.sh("systemctl stop meshd-ssh").expect("stopped");
+    web1.kill("KILL", worker(&mesh)).expect("killed");
+    ssh.wait(DEADLINE).expect("the client is told");
+    web1.sh("pgrep -f 'sleep 1001'")
+        .expect("it has outlived its worker");
+    web1.sh("systemctl start meshd-ssh").expect("started");
+    assert_nothing_is_left(&mesh);
+}
+
+#[test]
+fn a_revoked_session_is_killed_with_everything_in_its_scope() {
+    let mesh = Mesh::of_two_booted().expect("a mesh");
+    let mut ssh = start_stubborn(&mesh);
+    mesh.change_policy(&meshd_lab::policy_with(""))
+        .expect("saved");
+    ssh.wait(DEADLINE).expect("the client is told");
+    assert_nothing_is_left(&mesh);
+}
+
+#[test]
+fn what_a_user_leaves_running_lives_on_after_a_plain_end() {
+    let mesh = Mesh::of_two_booted().expect("a mesh");
+    let leave =
+        "setsid sh -c 'trap \"\" HUP; exec sleep 1001' >/dev/null 2>&1 </dev/null & echo left";
+    let ssh = mesh.ssh("laptop", &["alice@web1", leave]).succeed();
+    assert_eq!(ssh.expect("a login").stdout, "left\n");
+    wait_for("end of the worker", DEADLINE, || {
+        let all = mesh.host("web1").processes().ok()?;
+        (!all
+            .iter()
+            .any(|p| p.command.contains("meshd-broker worker")))
+        .then_some(())
+    })
+    .expect("the connection is over");
+    let lives = mesh.host("web1").sh("pgrep -f 'sleep 1001'");
+    lives.expect("it lives on");
+}
