@@ -18,6 +18,9 @@ use meshd_lab::{DEADLINE, Daemon, Lan, Running, wait_for};
 
 const FAR: u64 = 4_000_000_000;
 
+/// The real session process, kept while the puppet is in its place.
+const REAL_SESSION: &str = "/usr/lib/meshd/real-session";
+
 /// A host with a running broker, and another host that calls it.
 pub(crate) struct Site {
     pub(crate) lan: Lan,
@@ -83,6 +86,8 @@ impl Site {
         web1.add_user("alice").expect("an account");
         web1.sh("mkdir -p /etc/meshd /var/lib/puppet; chown meshd-ssh /var/lib/puppet")
             .expect("a directory");
+        web1.sh(&format!("cp {} {REAL_SESSION}", paths::SESSION_PROGRAM))
+            .expect("a copy");
         web1.replace_program(paths::SESSION_PROGRAM, "/usr/lib/meshd/puppet")
             .expect("the puppet");
         web1.write("/var/lib/puppet/script", script)
@@ -139,20 +144,74 @@ impl Site {
             .user("meshd");
         let manager = manager.spawn_into(&log).expect("a manager");
         self.wait_for_line("/tmp/offer.log", "listening");
-        let port = paths::SSH_PORT;
-        let call = format!("exec 3<>/dev/tcp/{address}/{port}; cat <&3 >/dev/null");
-        let laptop = self.lan.host("laptop");
-        let caller = laptop
-            .command("bash")
-            .args(["-c", &call])
-            .spawn()
-            .expect("a call");
+        self.connect();
         let answer = wait_for("an answer", DEADLINE, || {
             let text = web1.read_text("/tmp/offer.log").ok()?;
             text.lines().nth(1).map(str::to_owned)
         });
-        self.callers.borrow_mut().push(caller);
         (answer.expect("an answer"), manager)
+    }
+
+    /// Whose program new connections get: the real one's, or the puppet's.
+    pub(crate) fn put_in_place(&self, real: bool) {
+        let program = if real {
+            REAL_SESSION
+        } else {
+            "/usr/lib/meshd/puppet"
+        };
+        let place = paths::SESSION_PROGRAM;
+        self.lan
+            .host("web1")
+            .sh(&format!(
+                "cp {program} {place}.new && mv {place}.new {place}"
+            ))
+            .expect("a program");
+    }
+
+    /// Starts a manager that hands every connection to the broker.
+    pub(crate) fn serve(&self) -> Running {
+        let web1 = self.lan.host("web1");
+        let log = web1.append("/tmp/manager.log").expect("a log");
+        let address = addresses(1).v4.to_string();
+        let manager = web1.command("/usr/lib/meshd/puppet");
+        let manager = manager.args(["serve", &address, "eth0"]).user("meshd");
+        let running = manager.spawn_into(&log).expect("a manager");
+        self.wait_for_line("/tmp/manager.log", "listening");
+        running
+    }
+
+    /// A connection of laptop's that says nothing.
+    pub(crate) fn connect(&self) {
+        let (address, port) = (addresses(1).v4, paths::SSH_PORT);
+        let call = format!("exec 3<>/dev/tcp/{address}/{port}; cat <&3 >/dev/null");
+        let caller = self.lan.host("laptop").command("bash").args(["-c", &call]);
+        let caller = caller.spawn().expect("a call");
+        self.callers.borrow_mut().push(caller);
+    }
+
+    /// `ssh` from laptop to the real session process.
+    pub(crate) fn ssh(&self, arguments: &[&str]) -> meshd_lab::HostCommand {
+        let port = paths::SSH_PORT.to_string();
+        let options = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=no",
+            "LogLevel=ERROR",
+        ];
+        let options = options.iter().flat_map(|option| ["-o", option]);
+        let laptop = self.lan.host("laptop").command("ssh").args(options);
+        let to = format!("alice@{}", addresses(1).v4);
+        laptop
+            .args(["-p", &port, &to])
+            .args(arguments.iter().copied())
+    }
+
+    /// The number of the one process with this in its command line.
+    pub(crate) fn pid_of(&self, text: &str) -> i32 {
+        let processes = self.lan.host("web1").processes().expect("processes");
+        let found = processes.iter().find(|p| p.command.contains(text));
+        found
+            .unwrap_or_else(|| panic!("{text} in {processes:?}"))
+            .pid
     }
 
     /// What a manager's part that offers something else than an accepted socket is told.

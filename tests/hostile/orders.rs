@@ -26,7 +26,7 @@ fn no_order_of_messages_starts_anything_as_somebody_else() {
     let site = Site::start("random");
     let web1 = site.lan.host("web1");
     install_recorder(web1);
-    let _manager = start_manager(&site);
+    let _manager = site.serve();
     warm_up(&site);
     let (listener, descriptors) = listener_descriptors(web1);
     web1.sh("touch /tmp/before").expect("a mark");
@@ -70,17 +70,6 @@ fn install_recorder(web1: &Host) {
          for name in alice bob root toor; do usermod --shell /usr/local/bin/recorder $name; done; \
          touch /var/lib/puppet/ran; chmod 666 /var/lib/puppet/ran")
         .expect("accounts");
-}
-
-fn start_manager(site: &Site) -> meshd_lab::Running {
-    let web1 = site.lan.host("web1");
-    let log = web1.append("/tmp/manager.log").expect("a log");
-    let address = addresses(1).v4.to_string();
-    let manager = web1.command("/usr/lib/meshd/puppet");
-    let manager = manager.args(["serve", &address, "eth0"]).user("meshd");
-    let running = manager.spawn_into(&log).expect("a manager");
-    site.wait_for_line("/tmp/manager.log", "listening");
-    running
 }
 
 fn warm_up(site: &Site) {

@@ -5,6 +5,7 @@
 //! | `puppet offer accepted\|connected\|listening ADDRESS DEVICE` | a manager that hands over one socket and prints the answer |
 //! | `puppet serve ADDRESS DEVICE` | a manager that hands over every connection |
 //! | `puppet call ADDRESS FIRST COUNT AT_ONCE` | clients, each with the seed of its session process |
+//! | `puppet search PID FILE` | root, who looks for a host key in a process |
 //! | the session process's name, without arguments | a session process that does what `/var/lib/puppet/script` says |
 //! | `recorder`, `-recorder` | a login shell that writes down who runs it |
 
@@ -17,6 +18,8 @@ mod packet;
 mod recorder;
 mod report;
 mod script;
+mod search;
+mod trespass;
 
 use std::io::Write;
 
@@ -39,6 +42,7 @@ fn main() {
         [_, "offer", what, address, device] => manager::offer(what, address, device),
         [_, "serve", address, device] => manager::serve(address, device),
         [_, "call", address, first, count, at_once] => client::run(address, first, count, at_once),
+        [_, "search", pid, file] => search::run(pid, file),
         [_] => {
             let script = std::fs::read_to_string(SCRIPT).expect("a script");
             if script.trim() == "random" {

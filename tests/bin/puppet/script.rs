@@ -2,18 +2,19 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use meshd_contract::broker::{FromSession, Open, OpenKind, ToSession};
-use meshd_contract::{paths, wire};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use meshd_contract::wire;
 
-use crate::WORKER;
+use crate::{WORKER, trespass};
 
 /// The session process's side: one line of the script after the other.
 struct Session {
     worker: OwnedFd,
     log: File,
+    /// What the next program is to be given.
+    variables: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Carries out the lines of a script and writes what the worker answers to `/var/lib/puppet/log`.
@@ -27,6 +28,7 @@ pub(crate) fn run(script: &str) {
     let mut session = Session {
         worker,
         log: log.expect("a log"),
+        variables: Vec::new(),
     };
     for line in script.lines() {
         session.carry_out(line);
@@ -38,7 +40,10 @@ impl Session {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             "read" => self.read(),
-            "login" => self.send(&FromSession::Login { name: rest.into() }),
+            // With line feeds as \n, since a line is a word of the script.
+            "login" => self.send(&FromSession::Login {
+                name: rest.replace("\\n", "\n").into(),
+            }),
             "sign" => {
                 let hash = vec![7; rest.parse().expect("a length")];
                 self.send(&FromSession::Sign { key: 0, hash });
@@ -58,6 +63,10 @@ impl Session {
             }
             "exec" => self.open(OpenKind::Exec(rest.into())),
             "shell" => self.open(OpenKind::Shell),
+            "variable" => {
+                let (name, value) = rest.split_once('=').expect("NAME=VALUE");
+                self.variables.push((name.into(), value.into()));
+            }
             "descriptor" => {
                 let null = File::open("/dev/null").expect("a file");
                 let message = FromSession::Login { name: rest.into() };
@@ -67,7 +76,7 @@ impl Session {
                 let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
                 let _ = nix::sys::socket::send(WORKER, rest.as_bytes(), flags);
             }
-            "abroad" => self.try_abroad(),
+            "trespass" => self.trespass(rest),
             _ => panic!("{word} is no word of the script"),
         }
     }
@@ -78,7 +87,7 @@ impl Session {
             channel: 0,
             kind,
             term,
-            environment: Vec::new(),
+            environment: self.variables.clone(),
         }));
     }
 
@@ -111,25 +120,10 @@ impl Session {
         }
     }
 
-    /// What a session process in the hands of an attacker would try first.
-    fn try_abroad(&mut self) {
-        let broker = socket(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            SockFlag::empty(),
-            None,
-        );
-        let place = UnixAddr::new(paths::BROKER_SOCKET).expect("a path");
-        let connected = broker.and_then(|socket| connect(socket.as_raw_fd(), &place));
-        self.write(&format!("broker socket: {connected:?}"));
-        let ids = nix::unistd::setuid(nix::unistd::Uid::from_raw(0));
-        self.write(&format!("setuid 0: {ids:?}"));
-        let status = std::fs::read_to_string("/proc/self/status").expect("a status");
-        for line in status.lines().filter(|line| line.starts_with("Cap")) {
-            self.write(line);
-        }
-        let killed = nix::sys::signal::kill(nix::unistd::getppid(), None);
-        self.write(&format!("signal the worker: {killed:?}"));
+    fn trespass(&mut self, other: &str) {
+        let other = other.parse().ok();
+        trespass::run(other, |line| self.write(line));
+        self.write("trespassed");
     }
 
     fn write(&mut self, line: &str) {
