@@ -90,3 +90,20 @@ fn another_right_that_ends_leaves_the_session() {
     assert_eq!(denied.expect("an end").status.code(), Some(255));
     assert_eq!(session.ended(), None);
 }
+
+#[test]
+fn a_session_older_than_the_time_to_log_in_is_killed_too() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    // The worker adds a margin of 5 seconds.
+    let limits = "[limits]\nlogin_grace = 1\n";
+    mesh.host("web1")
+        .write(meshd_contract::paths::SSH_CONFIG, limits)
+        .expect("limits");
+    let aged = format!("sleep 7; {STUBBORN}");
+    let session = mesh.ssh("laptop", &["alice@web1", &aged]).spawn();
+    mesh.wait_for_file("web1", "/tmp/there")
+        .expect("an old session");
+    mesh.change_policy(&policy_for_alice(&["bob"]))
+        .expect("saved");
+    assert_revoked(&mesh, session.expect("ssh"));
+}

@@ -175,9 +175,7 @@ impl Connection {
         }
         self.recheck();
         self.end_if_revoked()?;
-        if self.machine.permitted().is_none() && self.grace_left().is_zero() {
-            return Err(End::HangUp("no login in time".to_owned()));
-        }
+        self.end_if_late()?;
         if ready.session && self.session.is_open() {
             self.read_message()?;
         }
@@ -242,7 +240,8 @@ impl Connection {
 
     fn next_expiry(&self) -> Option<Duration> {
         const SHORTEST: Duration = Duration::from_millis(10);
-        const LONGEST: Duration = Duration::from_secs(3600);
+        // Waits do not count the time that the host was asleep; rights end in it all the same.
+        const LONGEST: Duration = Duration::from_secs(60);
         let authorized = self.machine.permitted()?.authorized();
         let seconds_left = |end: Timestamp| Duration::from_secs(end.0.saturating_sub(now().0));
         let document = seconds_left(self.basis.expires_at());
@@ -262,7 +261,10 @@ impl Connection {
     fn read_signals(&mut self) -> Result<(), End> {
         while let Ok(Some(signal)) = self.signals.read_signal() {
             if signal.ssi_signo == Signal::SIGTERM as u32 {
-                return Err(End::HangUp("the worker was told to stop".to_owned()));
+                return Err(match self.revoked_until {
+                    Some(_) => End::Kill,
+                    None => End::HangUp("the worker was told to stop".to_owned()),
+                });
             }
         }
         for (pid, channel, status) in self.channels.reap() {
@@ -347,6 +349,14 @@ impl Connection {
         let nothing_left = self.channels.processes().living().is_empty();
         if Instant::now() >= until || (!self.session.is_open() && nothing_left) {
             return Err(End::Kill);
+        }
+        Ok(())
+    }
+
+    fn end_if_late(&self) -> Result<(), End> {
+        let waits = self.machine.permitted().is_none() && self.revoked_until.is_none();
+        if waits && self.grace_left().is_zero() {
+            return Err(End::HangUp("no login in time".to_owned()));
         }
         Ok(())
     }
