@@ -204,3 +204,16 @@ fn what_a_user_leaves_running_lives_on_after_a_plain_end() {
     let lives = mesh.host("web1").sh("pgrep -f 'sleep 1001'");
     lives.expect("it lives on");
 }
+
+/// No limit of the units reaches a session: a user may become root by sudo(8) there, and both the
+/// kernel and logind still know who it is.
+#[test]
+fn sudo_works_in_a_session_and_leaves_its_login_uid() {
+    let mesh = Mesh::of_two_booted().expect("a mesh");
+    mesh.host("web1")
+        .write("/etc/sudoers.d/alice", "alice ALL=(ALL) NOPASSWD: ALL\n")
+        .expect("a right");
+    let look = "sudo sh -c 'id -u; cat /proc/self/loginuid; echo; mount -t tmpfs none /mnt && touch /mnt/x && echo done'";
+    let output = mesh.ssh("laptop", &["alice@web1", look]).succeed();
+    assert_eq!(output.expect("a session").stdout, "0\n1000\ndone\n");
+}
