@@ -1,12 +1,13 @@
 //! What `mesh` and the manager say to each other over [`meshd_contract::paths::MANAGER_SOCKET`].
 //!
 //! Each message is one line of JSON. A client may send several requests over one connection; each
-//! is answered by exactly one [`Response`], in order. `Identify`, `Up`, `Down` and
-//! `Logout` need user id 0.
+//! is answered by exactly one [`Response`], in order. `Identify`, `Up`, `Down`, `Logout`
+//! and `Kill` need user id 0.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use meshd_contract::address::MeshAddresses;
+use meshd_contract::broker::ChannelDescription;
 use meshd_contract::document::Version;
 use meshd_contract::identity::{NodeId, NodeName, Owner};
 use meshd_contract::key::{PublicKey, WireGuardKey};
@@ -42,6 +43,13 @@ pub enum Request {
     Whois {
         /// A node's name, with or without the mesh's domain, or one of its addresses.
         who: String,
+    },
+    /// Which SSH connections are open?
+    Sessions,
+    /// End an SSH connection, as if its right had ended; answered when it has ended.
+    Kill {
+        /// Its ID, or as much of it as no other has.
+        connection: String,
     },
     /// The lines of a known-hosts file (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
     KnownHosts {
@@ -93,7 +101,12 @@ pub enum Response {
         /// Without line feeds.
         lines: Vec<String>,
     },
-    /// To [`Request::Down`] and [`Request::Logout`].
+    /// To [`Request::Sessions`].
+    Sessions {
+        /// The oldest first.
+        sessions: Vec<Session>,
+    },
+    /// To [`Request::Down`], [`Request::Logout`] and [`Request::Kill`].
     Done,
     /// To any request; one sentence that says what to do.
     Error {
@@ -148,6 +161,8 @@ pub struct Status {
     pub ssh: bool,
     /// SSH connections that are open.
     pub ssh_connections: usize,
+    /// What closes the processes in that speak SSH.
+    pub sandbox: Sandbox,
     /// The documents in use.
     pub documents: Option<Documents>,
     /// Every other node that this one knows.
@@ -212,4 +227,57 @@ pub struct Node {
     pub sent: u64,
     /// How many SSH host keys of it are known.
     pub ssh_host_keys: usize,
+}
+
+/// What closes the processes in that speak SSH.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// Who says so.
+    pub source: SandboxSource,
+    /// The version of Landlock's interface that the kernel offers, 0 for none; unknown before
+    /// there was a connection.
+    pub landlock_abi: Option<u32>,
+    /// How many system calls the filter lets pass; unknown before there was a connection.
+    pub system_calls: Option<u32>,
+    /// One sentence for each layer that is missing or incomplete.
+    pub missing: Vec<String>,
+}
+
+/// Who says what a sandbox is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxSource {
+    /// The session process of the last connection.
+    Session,
+    /// The kernel, as there was no connection since the manager started.
+    Kernel,
+}
+
+/// An SSH connection to this host.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Session {
+    /// Its ID, which is in every record of it.
+    pub connection: String,
+    /// The peer's number.
+    pub peer: NodeId,
+    /// The peer's name; empty where it is not known.
+    pub peer_name: String,
+    /// The peer's user or tags; empty where they are not known.
+    pub owner: String,
+    /// From where it comes.
+    pub address: Option<IpAddr>,
+    /// The account; none before the login is permitted.
+    pub login: Option<String>,
+    /// The rule of the policy that permits it.
+    pub rule: Option<String>,
+    /// When it began.
+    pub since: Option<Timestamp>,
+    /// What runs.
+    pub channels: Vec<ChannelDescription>,
+    /// Bytes from the client.
+    pub received: u64,
+    /// Bytes to the client.
+    pub sent: u64,
+    /// Its worker does not answer at the moment; what is shown is what was known before.
+    pub busy: bool,
 }

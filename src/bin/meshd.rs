@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use meshd::manager::daemon::Daemon;
 use meshd::manager::error::Error;
+use meshd::manager::fd_store;
 use meshd::manager::options::Options;
 use meshd::manager::privilege;
 use tracing_subscriber::Layer;
@@ -16,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 fn main() -> ExitCode {
     let options = Options::parse();
     log_to_stderr();
-    match run(options) {
+    match run(options, fd_store::left()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -41,11 +42,11 @@ fn log_to_stderr() {
         .init();
 }
 
-fn run(options: Options) -> Result<(), Error> {
+fn run(options: Options, left: Vec<fd_store::Left>) -> Result<(), Error> {
     privilege::check()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::network("starting", error))?;
-    runtime.block_on(async { Daemon::new(options)?.run().await })
+    runtime.block_on(async { Daemon::new(options, left).await?.run().await })
 }

@@ -3,8 +3,10 @@
 mod client;
 mod host;
 mod policy;
+mod sessions;
 mod ssh;
 mod status;
+mod table;
 mod up;
 
 use std::ffi::OsString;
@@ -43,6 +45,15 @@ enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Show who is logged in through the mesh, or end a connection.
+    #[command(args_conflicts_with_subcommands = true)]
+    Sessions {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(subcommand)]
+        command: Option<sessions::Command>,
     },
     /// Print this node's addresses.
     Ip {
@@ -169,6 +180,10 @@ fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
         Command::Down => done(socket, "down", &Request::Down)?,
         Command::Logout => done(socket, "logout", &Request::Logout)?,
         Command::Status { json } => status::status(&mut Client::connect(socket)?, *json)?,
+        Command::Sessions { json, command } => match command {
+            None => sessions::list(&mut Client::connect(socket)?, *json)?,
+            Some(command) => sessions::run(socket, command)?,
+        },
         Command::Ip { v4, v6 } => status::ip(&mut Client::connect(socket)?, *v4, *v6)?,
         Command::Whois { who, json } => {
             status::whois(&mut Client::connect(socket)?, who, *json)?;

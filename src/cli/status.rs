@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use meshd_contract::time::Timestamp;
 
 use super::client::{Client, unexpected};
+use super::table::{bytes, table};
 use super::{CliError, print};
-use crate::local_api::{Node, Request, Response, State, Status};
+use crate::local_api::{Node, Request, Response, Sandbox, State, Status};
 
 pub(super) fn status(client: &mut Client, json: bool) -> Result<(), CliError> {
     let status = ask(client)?;
@@ -58,14 +59,14 @@ fn ask(client: &mut Client) -> Result<Box<Status>, CliError> {
     }
 }
 
-fn as_json(value: &impl serde::Serialize) -> Result<String, CliError> {
+pub(super) fn as_json(value: &impl serde::Serialize) -> Result<String, CliError> {
     let text = serde_json::to_string_pretty(value);
     let mut text = text.map_err(|error| CliError::Output(error.into()))?;
     text.push('\n');
     Ok(text)
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     Timestamp(since.map_or(0, |duration| duration.as_secs()))
 }
@@ -112,11 +113,24 @@ fn describe(status: &Status, now: Timestamp) -> String {
         (true, count) => format!("on, {count} connections"),
     };
     line("ssh", &ssh);
+    line("sandbox", &sandbox(&status.sandbox));
     if !status.peers.is_empty() {
         text.push('\n');
-        text.push_str(&table(&status.peers, now));
+        text.push_str(&peers(&status.peers, now));
     }
     text
+}
+
+fn sandbox(sandbox: &Sandbox) -> String {
+    let layers = match (sandbox.landlock_abi, sandbox.system_calls) {
+        (Some(0), Some(calls)) => format!("no Landlock, {calls} system calls"),
+        (Some(version), Some(calls)) => format!("Landlock {version}, {calls} system calls"),
+        _ => "not entered yet".to_owned(),
+    };
+    match sandbox.missing.as_slice() {
+        [] => layers,
+        missing => format!("{layers}; {}", missing.join("; ")),
+    }
 }
 
 fn state(state: State) -> &'static str {
@@ -128,7 +142,7 @@ fn state(state: State) -> &'static str {
     }
 }
 
-fn table(peers: &[Node], now: Timestamp) -> String {
+fn peers(peers: &[Node], now: Timestamp) -> String {
     let head = [
         "PEER",
         "ADDRESS",
@@ -138,21 +152,7 @@ fn table(peers: &[Node], now: Timestamp) -> String {
         "RECEIVED",
         "SENT",
     ];
-    let mut rows = vec![head.map(str::to_owned)];
-    rows.extend(peers.iter().map(|peer| row(peer, now)));
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    table(head, peers.iter().map(|peer| row(peer, now)))
 }
 
 fn row(peer: &Node, now: Timestamp) -> [String; 7] {
@@ -170,40 +170,36 @@ fn row(peer: &Node, now: Timestamp) -> [String; 7] {
     ]
 }
 
-/// In the greatest unit that leaves a number of at least 1.
-fn bytes(count: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (count, 0);
-    while value >= 1024 && unit + 1 < units.len() {
-        value /= 1024;
-        unit += 1;
-    }
-    format!("{value} {}", units[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local_api::SandboxSource;
     use crate::manager::names::tests::document;
     use crate::manager::status::peers;
     use crate::manager::wireguard::Peers;
+
+    #[test]
+    fn a_missing_layer_is_named() {
+        let mut report = Sandbox {
+            source: SandboxSource::Session,
+            landlock_abi: Some(2),
+            system_calls: Some(30),
+            missing: Vec::new(),
+        };
+        assert_eq!(sandbox(&report), "Landlock 2, 30 system calls");
+        report.missing = vec!["no scopes".to_owned()];
+        assert!(sandbox(&report).ends_with("; no scopes"));
+    }
 
     #[test]
     fn columns_line_up() {
         let mut nodes = peers(&document(), &Peers::new());
         nodes[0].last_handshake = Some(Timestamp(90));
         nodes[0].received = 5 << 20;
-        let text = table(&nodes, Timestamp(100));
+        let text = super::peers(&nodes, Timestamp(100));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0].find("HANDSHAKE"), lines[1].find("10 s ago"));
         assert!(lines[1].contains("5 MiB") && lines[1].starts_with("laptop"));
-    }
-
-    #[test]
-    fn sizes_are_short() {
-        assert_eq!(bytes(0), "0 B");
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(u64::MAX), "16777215 TiB");
     }
 }

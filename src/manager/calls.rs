@@ -30,8 +30,11 @@ impl Daemon {
         let needs_root = match request {
             // Nobody else has a say in where this process connects to.
             Request::Identify { .. } | Request::Up { .. } | Request::Down | Request::Logout => true,
+            // Whoever may end the use of the mesh may end a connection.
+            Request::Kill { .. } => true,
             Request::Await
             | Request::Status
+            | Request::Sessions
             | Request::Whois { .. }
             | Request::KnownHosts { .. } => false,
         };
@@ -51,6 +54,8 @@ impl Daemon {
             }
             Request::Logout => self.log_out(reply),
             Request::Status => send(reply, Response::Status(Box::new(self.status().await))),
+            Request::Sessions => self.sessions(reply),
+            Request::Kill { connection } => self.kill(connection, reply),
             Request::Whois { who } => {
                 let found = self.whois(&who).await;
                 let node = found.map(|node| Response::Node(Box::new(node)));
@@ -74,6 +79,36 @@ impl Daemon {
                 Err(e) => error(&e),
             };
             send(reply, answer);
+            Done::Asked
+        });
+    }
+
+    /// Workers may take a while; nothing else waits for them.
+    fn sessions(&mut self, reply: oneshot::Sender<Response>) {
+        let connections = self.service.connections.clone();
+        let document = self.documents.as_ref().and_then(Documents::network);
+        let names = document.map(status::peer_names).unwrap_or_default();
+        self.tasks.spawn(async move {
+            let mut sessions = connections.sessions().await;
+            for session in &mut sessions {
+                if let (true, Some(name)) = (session.peer_name.is_empty(), names.get(&session.peer))
+                {
+                    session.peer_name = name.to_string();
+                }
+            }
+            send(reply, Response::Sessions { sessions });
+            Done::Asked
+        });
+    }
+
+    fn kill(&mut self, connection: String, reply: oneshot::Sender<Response>) {
+        let connections = self.service.connections.clone();
+        self.tasks.spawn(async move {
+            let killed = connections.kill(&connection).await;
+            send(
+                reply,
+                killed.map_or_else(|e| error(&e), |()| Response::Done),
+            );
             Done::Asked
         });
     }
@@ -241,7 +276,8 @@ impl Daemon {
                 .mesh
                 .as_ref()
                 .is_some_and(super::mesh::Mesh::serves_ssh),
-            ssh_connections: self.connections.count(),
+            ssh_connections: self.service.connections.count(),
+            sandbox: self.service.connections.sandbox(),
             documents: self.documents_status(),
             peers: document
                 .map(|document| status::peers(document, &states))

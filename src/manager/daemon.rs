@@ -8,7 +8,7 @@ use meshd_contract::node_api::Report;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::api::{self, Call};
 use super::broker;
@@ -17,9 +17,10 @@ use super::control::connection::{Credentials, Server};
 use super::control::stream::{self, FromControl, Versions};
 use super::documents::{Change, Documents};
 use super::error::Error;
+use super::fd_store::{FdStore, Left};
 use super::mesh::{self, Mesh};
 use super::options::Options;
-use super::ssh::Connections;
+use super::ssh::Service;
 use super::state::{Membership, State, StateFile};
 use crate::local_api::Response;
 
@@ -27,6 +28,8 @@ use crate::local_api::Response;
 pub(super) const TICK: Duration = Duration::from_secs(5);
 /// How long `mesh up` waits.
 pub(super) const UP_DEADLINE: Duration = Duration::from_secs(30);
+/// How long connections that were accepted may take to reach the broker at the end.
+const HAND_OVER: Duration = Duration::from_secs(5);
 const QUEUE: usize = 64;
 
 /// The manager.
@@ -36,7 +39,7 @@ pub struct Daemon {
     pub(super) state: Option<State>,
     pub(super) documents: Option<Documents>,
     pub(super) mesh: Option<Mesh>,
-    pub(super) connections: Connections,
+    pub(super) service: Service,
     /// What is wrong on this host.
     pub(super) problem: Option<String>,
     /// Why control is away.
@@ -54,13 +57,15 @@ pub struct Daemon {
     pub(super) was_reported: bool,
     pub(super) is_reporting: bool,
     pub(super) report_at: Instant,
+    /// Whether the service manager wants to hear that this loop turns (WatchdogSec=).
+    is_watched: bool,
 }
 
 /// What a task beside the loop has come to.
 pub(super) enum Done {
     /// To be answered to the one who asked.
     Joined(Result<Box<State>, Error>, oneshot::Sender<Response>),
-    /// The control server's key was looked up; nothing to do here.
+    /// A question was answered; nothing to do here.
     Asked,
     /// Control has said good-bye, or could not be told.
     LoggedOut(Result<(), Error>, oneshot::Sender<Response>),
@@ -75,11 +80,11 @@ struct Follower {
 }
 
 impl Daemon {
-    /// Reads the state; changes nothing.
+    /// Reads the state, and goes on with what an earlier manager has left.
     ///
     /// # Errors
     /// [`Error::State`] for a state file that cannot be used.
-    pub fn new(options: Options) -> Result<Self, Error> {
+    pub async fn new(options: Options, left: Vec<Left>) -> Result<Self, Error> {
         let file = StateFile::in_directory(&options.state);
         let state = file.load()?;
         let (to_here, from_control) = mpsc::channel(QUEUE);
@@ -90,7 +95,7 @@ impl Daemon {
             state,
             documents: None,
             mesh: None,
-            connections: Connections::default(),
+            service: Service::take_back(left, FdStore::from_environment()).await,
             problem: None,
             away: None,
             connected: false,
@@ -105,6 +110,7 @@ impl Daemon {
             was_reported: false,
             is_reporting: false,
             report_at: Instant::now(),
+            is_watched: sd_notify::watchdog_enabled().is_some(),
         })
     }
 
@@ -124,6 +130,9 @@ impl Daemon {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.start().await;
+        if !self.is_wanted() {
+            self.service.drop_listeners().await;
+        }
         notify(sd_notify::NotifyState::Ready);
         loop {
             tokio::select! {
@@ -148,9 +157,27 @@ impl Daemon {
             }
         }
         notify(sd_notify::NotifyState::Stopping);
+        self.leave().await;
         tracing::info!("stopped; the device and its rules stay");
         api::unlink(&self.options.socket);
         Ok(())
+    }
+
+    /// Whether the host is to be in a mesh.
+    fn is_wanted(&self) -> bool {
+        self.membership()
+            .is_some_and(|(_, membership)| membership.up)
+    }
+
+    /// Finishes what the next manager could not: a connection that was accepted here.
+    async fn leave(&mut self) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.leave_ssh().await;
+        }
+        let handed_over = self.service.connections.handed_over();
+        if timeout(HAND_OVER, handed_over).await.is_err() {
+            tracing::warn!("the broker did not take every SSH connection");
+        }
     }
 
     /// Begins to use the mesh that the state names, with the documents that are there.
@@ -195,7 +222,10 @@ impl Daemon {
     pub(super) async fn take_down(&mut self) -> Result<(), Error> {
         match self.let_go() {
             Some(mesh) => mesh.take_down().await,
-            None => mesh::remove_leftovers(&self.options).await,
+            None => {
+                self.service.drop_listeners().await;
+                mesh::remove_leftovers(&self.options).await
+            }
         }
     }
 
@@ -324,8 +354,7 @@ impl Daemon {
         }
         self.release().await;
         let key = &state.wireguard_key;
-        let mesh =
-            Mesh::bring_up(&self.options, key, document, &self.connections, ssh, now).await?;
+        let mesh = Mesh::bring_up(&self.options, key, document, &self.service, ssh, now).await?;
         tracing::info!(
             wireguard = mesh.kind(),
             v4 = %document.addresses.v4,
@@ -340,6 +369,9 @@ impl Daemon {
     }
 
     async fn tick(&mut self) {
+        if self.is_watched {
+            notify(sd_notify::NotifyState::Watchdog);
+        }
         if let Some(mesh) = &mut self.mesh
             && let Err(error) = mesh.look_after_peers(clock::now()).await
         {

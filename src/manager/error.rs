@@ -147,6 +147,23 @@ pub enum Error {
     /// No node has this name or address.
     #[error("no node of the mesh has the name or address {0:?}: mesh status lists them")]
     NoSuchNode(String),
+    /// No connection has this name.
+    #[error("no SSH connection has an ID that begins with {0:?}: mesh sessions lists them")]
+    NoSuchSession(String),
+    /// Several connections' names begin so.
+    #[error("{count} connections have an ID that begins with {prefix:?}: give more of it")]
+    SeveralSessions {
+        /// The beginning.
+        prefix: String,
+        /// How many.
+        count: usize,
+    },
+    /// A connection did not end when it was told to.
+    #[error(
+        "the connection {0} was told to end and is still there: journalctl -u meshd-ssh says what \
+         its worker does"
+    )]
+    SessionStays(String),
     /// The mesh did not come up in time.
     #[error("{0}")]
     NotUp(String),

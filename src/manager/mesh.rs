@@ -20,7 +20,7 @@ use super::link::Links;
 use super::names::Names;
 use super::nft::Nft;
 use super::options::Options;
-use super::ssh::{Connections, Ssh};
+use super::ssh::{Service, Ssh};
 use super::state::Secret;
 use super::wireguard::diff::{Change, WantedPeer, diff, next_endpoint};
 use super::wireguard::{self, PeerState, Peers, Settings, WireGuard};
@@ -40,7 +40,7 @@ pub struct Mesh {
     names: watch::Sender<Arc<Names>>,
     dns: Dns,
     ssh: Option<Ssh>,
-    connections: Connections,
+    service: Service,
     addresses: MeshAddresses,
     mtu: u32,
     wanted: Vec<WantedPeer>,
@@ -58,7 +58,7 @@ impl Mesh {
         options: &Options,
         key: &Secret,
         document: &NetworkDocument,
-        connections: &Connections,
+        service: &Service,
         ssh: bool,
         now: Timestamp,
     ) -> Result<Self, Error> {
@@ -66,9 +66,9 @@ impl Mesh {
         let is_new = links.find(&options.device).await?.is_none();
         let mut nft = Nft::default();
         nft.write(rules(options, document, ssh, now)).await?;
-        match Self::assemble(options, key, document, connections, links, nft).await {
+        match Self::assemble(options, key, document, service, links, nft).await {
             Ok(mut mesh) => {
-                mesh.listen(ssh);
+                mesh.listen(ssh).await;
                 greet(document, &mesh.wanted);
                 Ok(mesh)
             }
@@ -86,7 +86,7 @@ impl Mesh {
         options: &Options,
         key: &Secret,
         document: &NetworkDocument,
-        connections: &Connections,
+        service: &Service,
         links: Links,
         nft: Nft,
     ) -> Result<Self, Error> {
@@ -114,7 +114,7 @@ impl Mesh {
             names,
             dns: Dns::start(&document.addresses, receiver)?,
             ssh: None,
-            connections: connections.clone(),
+            service: service.clone(),
             addresses: document.addresses,
             mtu,
             wanted,
@@ -164,25 +164,30 @@ impl Mesh {
             *known = names;
             is_new
         });
-        self.listen(ssh);
+        self.listen(ssh).await;
         Ok(())
     }
 
     /// A host whose SSH cannot start is still a node.
-    fn listen(&mut self, ssh: bool) {
+    async fn listen(&mut self, ssh: bool) {
         if !ssh {
-            self.ssh = None;
+            if let Some(ssh) = self.ssh.take() {
+                ssh.stop().await;
+            }
         } else if self.ssh.is_none() {
-            let started = Ssh::start(
-                &self.addresses,
-                &self.options.device,
-                &self.options.broker_socket,
-                &self.names.subscribe(),
-                &self.connections,
-            );
+            let (device, broker) = (&self.options.device, &self.options.broker_socket);
+            let names = self.names.subscribe();
+            let started = Ssh::start(&self.addresses, device, broker, &names, &self.service).await;
             self.ssh = started
                 .inspect_err(|error| tracing::error!(%error, "SSH is not served"))
                 .ok();
+        }
+    }
+
+    /// Accepts no more SSH connections in this process; they wait for the next one.
+    pub async fn leave_ssh(&mut self) {
+        if let Some(ssh) = self.ssh.take() {
+            ssh.leave().await;
         }
     }
 

@@ -4,10 +4,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::libc;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 const BACKLOG: i32 = 128;
@@ -64,6 +64,38 @@ pub fn save_syn(socket: &Socket) -> io::Result<()> {
     }
 }
 
+/// Whether this is a socket as [`tcp_listener`] and [`save_syn`] make it for this address and
+/// device.
+#[must_use]
+pub fn listens_at(descriptor: BorrowedFd<'_>, address: SocketAddr, device: &str) -> bool {
+    let socket = SockRef::from(&descriptor);
+    let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
+    let is_there = |found: Option<Vec<u8>>| found.is_some_and(|name| name == device.as_bytes());
+    socket.is_listener().unwrap_or(false)
+        && socket.r#type().is_ok_and(|kind| kind == Type::STREAM)
+        && bound.is_some_and(|bound| (bound.ip(), bound.port()) == (address.ip(), address.port()))
+        // A device that was made anew is another one, even under the same name.
+        && socket.device().is_ok_and(is_there)
+        && saves_syn(descriptor)
+}
+
+fn saves_syn(socket: BorrowedFd<'_>) -> bool {
+    let mut on: libc::c_int = 0;
+    let mut length = size_of_val(&on) as libc::socklen_t;
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the value points to an int
+    // of the given length (tcp(7)).
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_SAVE_SYN,
+            (&raw mut on).cast(),
+            &raw mut length,
+        )
+    };
+    result == 0 && on == 1
+}
+
 /// Starts to listen.
 ///
 /// # Errors
@@ -115,6 +147,23 @@ mod tests {
         let (accepted, _) = listener.accept().expect("accepts");
         assert!(saved_syn(&accepted) > 0);
         assert_eq!(saved_syn(&client.into()), 0);
+    }
+
+    #[test]
+    fn a_listener_is_known_by_all_that_it_is() {
+        use std::os::fd::AsFd;
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = tcp_listener(any, Some("lo")).expect("binds, as root or with CAP_NET_RAW");
+        let address = listener.local_addr().expect("is bound");
+        let address = address.as_socket().expect("an address");
+        let fits = |address, device| listens_at(listener.as_fd(), address, device);
+        assert!(!fits(address, "lo"), "does not listen");
+        listen(&listener).expect("listens");
+        assert!(!fits(address, "lo"), "saves no SYN");
+        save_syn(&listener).expect("sets the option");
+        assert!(fits(address, "lo"));
+        assert!(!fits(address, "mesh0"));
+        assert!(!fits(any, "lo"));
     }
 
     fn saved_syn(socket: &Socket) -> libc::socklen_t {

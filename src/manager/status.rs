@@ -1,8 +1,10 @@
 //! Answers to questions about the mesh.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use meshd_contract::address::MeshAddresses;
+use meshd_contract::identity::{NodeId, NodeName};
 use meshd_contract::network_document::{NetworkDocument, NetworkPeer};
 
 use super::error::Error;
@@ -48,6 +50,13 @@ pub fn peers(document: &NetworkDocument, peers: &Peers) -> Vec<Node> {
     let mut nodes: Vec<Node> = document.peers.iter().map(describe).collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     nodes
+}
+
+/// The names of its peers.
+#[must_use]
+pub fn peer_names(document: &NetworkDocument) -> HashMap<NodeId, NodeName> {
+    let peers = document.peers.iter();
+    peers.map(|peer| (peer.node, peer.name.clone())).collect()
 }
 
 /// The node with this name or address.
