@@ -4,6 +4,7 @@
 mod authentication;
 mod client;
 mod ending;
+mod fuzz;
 mod library;
 mod local_terminal;
 mod programs;
