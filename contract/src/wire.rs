@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv,
+    recvmsg, sendmsg, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -125,7 +125,9 @@ pub fn receive<M: DeserializeOwned>(
 }
 
 fn receive_packet(socket: BorrowedFd<'_>) -> Result<(Vec<u8>, Vec<OwnedFd>), WireError> {
-    let mut packet = vec![0; MAX_MESSAGE_BYTES];
+    // Most messages are short: the memory for the longest one is not to be kept by every process.
+    let length = length_of_next(socket)?.clamp(1, MAX_MESSAGE_BYTES);
+    let mut packet = vec![0; length];
     let mut control = nix::cmsg_space!([RawFd; SCM_MAX_FD]);
     let (length, flags, fds) = loop {
         let mut slices = [IoSliceMut::new(&mut packet)];
@@ -150,6 +152,17 @@ fn receive_packet(socket: BorrowedFd<'_>) -> Result<(Vec<u8>, Vec<OwnedFd>), Wir
     }
     packet.truncate(length);
     Ok((packet, fds))
+}
+
+/// 0 at the end of the stream.
+fn length_of_next(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    loop {
+        match recv(socket.as_raw_fd(), &mut [], look) {
+            Err(Errno::EINTR) => {}
+            length => return length,
+        }
+    }
 }
 
 fn owned_fds(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd> {
