@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshd_contract::broker::{ExitStatus, MAX_ENVIRONMENT_VARIABLES, Open, OpenKind};
+use meshd_contract::broker::{ExitStatus, Open, OpenKind};
 use russh::{ChannelMsg, ChannelReadHalf};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -15,10 +15,8 @@ use super::output::{Output, Stream};
 use super::pipe::Pipe;
 use super::request::Request;
 use super::terminal::{Modes, Size, interrupt};
+use super::traffic::Traffic;
 use super::worker::{ChannelLink, ToChannel, Unanswered};
-
-/// All names and values of a channel's variables together.
-const ENVIRONMENT_BYTES: usize = 64 << 10;
 
 /// The exit status that says that the fault is ours.
 const OUR_FAULT: ExitStatus = ExitStatus::Code(255);
@@ -42,7 +40,6 @@ pub(super) struct SessionChannel {
 #[derive(Default)]
 struct Preparation {
     environment: Vec<(Vec<u8>, Vec<u8>)>,
-    environment_bytes: usize,
     terminal: Option<Terminal>,
 }
 
@@ -132,7 +129,10 @@ impl SessionChannel {
                 Request::Subsystem(name) if name == b"sftp" => {
                     return Some((OpenKind::Sftp, reply));
                 }
-                Request::Environment { name, value } => preparation.add_variable(name, value),
+                Request::Environment { name, value } => {
+                    preparation.environment.push((name, value));
+                    true
+                }
                 Request::Pty { term, size, modes } if preparation.terminal.is_none() => {
                     match self.terminal(term, size, &modes).await {
                         Ok(terminal) => preparation.terminal = Some(terminal),
@@ -216,7 +216,8 @@ impl SessionChannel {
         };
         if let Some(master) = master {
             let stdout = pump(master.clone(), Stream::Output);
-            input.spawn(feed_terminal(reader, master.clone()));
+            let traffic = self.link.traffic().clone();
+            input.spawn(feed_terminal(reader, master.clone(), traffic));
             return Ok(Running {
                 terminal: Some(master),
                 outputs,
@@ -228,7 +229,8 @@ impl SessionChannel {
             <[OwnedFd; 3]>::try_from(fds).map_err(|_| NotStarted::Unanswered(Unanswered::Gone))?;
         let stdout = pump(Arc::new(Pipe::new(stdout)?), Stream::Output);
         pump(Arc::new(Pipe::new(stderr)?), Stream::Error);
-        input.spawn(feed_pipe(reader, Pipe::new(stdin)?));
+        let traffic = self.link.traffic().clone();
+        input.spawn(feed_pipe(reader, Pipe::new(stdin)?, traffic));
         Ok(Running {
             terminal: None,
             outputs,
@@ -303,16 +305,6 @@ impl SessionChannel {
 }
 
 impl Preparation {
-    fn add_variable(&mut self, name: Vec<u8>, value: Vec<u8>) -> bool {
-        let bytes = self.environment_bytes + name.len() + value.len();
-        if self.environment.len() >= MAX_ENVIRONMENT_VARIABLES || bytes > ENVIRONMENT_BYTES {
-            return false;
-        }
-        self.environment_bytes = bytes;
-        self.environment.push((name, value));
-        true
-    }
-
     fn resize(&self, size: Size) -> bool {
         let Some(terminal) = &self.terminal else {
             return false;
@@ -323,10 +315,15 @@ impl Preparation {
 }
 
 /// Gives the program what the client sends; the client's end is the program's.
-async fn feed_pipe(mut input: ChannelReadHalf, pipe: Pipe) {
+async fn feed_pipe(mut input: ChannelReadHalf, pipe: Pipe, traffic: Arc<Traffic>) {
     while let Some(message) = input.wait().await {
         match message {
-            ChannelMsg::Data { data } if pipe.write_all(&data).await.is_err() => return,
+            ChannelMsg::Data { data } => {
+                traffic.received(data.len());
+                if pipe.write_all(&data).await.is_err() {
+                    return;
+                }
+            }
             ChannelMsg::Eof | ChannelMsg::Close => return,
             _ => {}
         }
@@ -335,12 +332,13 @@ async fn feed_pipe(mut input: ChannelReadHalf, pipe: Pipe) {
 
 /// Types what the client sends into the terminal. The client's end types nothing, as with sshd:
 /// what an end-of-file character means there is the program's affair.
-async fn feed_terminal(mut input: ChannelReadHalf, master: Arc<Pipe>) {
+async fn feed_terminal(mut input: ChannelReadHalf, master: Arc<Pipe>, traffic: Arc<Traffic>) {
     while let Some(message) = input.wait().await {
-        if let ChannelMsg::Data { data } = message
-            && master.write_all(&data).await.is_err()
-        {
-            return;
+        if let ChannelMsg::Data { data } = message {
+            traffic.received(data.len());
+            if master.write_all(&data).await.is_err() {
+                return;
+            }
         }
     }
 }
@@ -348,18 +346,6 @@ async fn feed_terminal(mut input: ChannelReadHalf, master: Arc<Pipe>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn variables_are_bounded_in_number_and_size() {
-        let mut preparation = Preparation::default();
-        for _ in 0..MAX_ENVIRONMENT_VARIABLES {
-            assert!(preparation.add_variable(b"A".to_vec(), Vec::new()));
-        }
-        assert!(!preparation.add_variable(b"A".to_vec(), Vec::new()));
-        let mut preparation = Preparation::default();
-        assert!(!preparation.add_variable(b"A".to_vec(), vec![0; ENVIRONMENT_BYTES]));
-        assert!(preparation.add_variable(b"A".to_vec(), vec![0; ENVIRONMENT_BYTES - 1]));
-    }
 
     #[test]
     fn a_reason_is_one_sentence_of_ours() {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use meshd_contract::broker::Hello;
+use meshd_contract::broker::{Hello, MAX_ENVIRONMENT_VARIABLES};
 use russh::keys::PublicKey;
 use russh::keys::ssh_key::HashAlg;
 use russh::server::{
@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::admission::{Admission, VariableLimits};
 use super::algorithms::{Family, cpu_has_aes, offer};
 use super::authentication::{Authentication, Outcome, SERVED};
 use super::channel::{Asked, SessionChannel};
@@ -24,6 +25,7 @@ use super::host_key::HostKeys;
 use super::inherited::Inherited;
 use super::output::{Output, Stream, shown};
 use super::request::Request;
+use super::traffic;
 use super::transport::{self, IDENTIFICATION};
 use super::worker::Worker;
 use super::{SessionError, log};
@@ -31,11 +33,8 @@ use super::{SessionError, log};
 /// With credit on consumption a wide window costs memory only where a program does not read.
 const WINDOW_BYTES: u32 = 4 << 20;
 
-/// A client that answers none of these is gone.
-const KEEPALIVE: (Duration, usize) = (Duration::from_secs(30), 4);
-
 /// Requests that a channel may have waiting: more than a client's variables.
-const REQUEST_QUEUE: usize = 1024;
+const REQUEST_QUEUE: usize = MAX_ENVIRONMENT_VARIABLES + 64;
 
 /// How long the last words may take that a user is to read, and the rest of the farewell.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -57,6 +56,7 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
     let grace = Duration::from_secs(hello.login_grace.into());
     let (ends, mut end) = mpsc::channel(4);
     let shared = Arc::new(Shared {
+        variables: VariableLimits::of(&hello),
         name: hello.connection,
         max_channels: usize::try_from(hello.max_channels).unwrap_or(usize::MAX),
         worker: worker.clone(),
@@ -67,6 +67,8 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
         ends,
     });
     let deadline = Instant::now() + grace;
+    let reporting = traffic::report(worker.traffic().clone(), worker.clone());
+    let reporting = tokio::spawn(reporting);
     let link = worker.route();
     tokio::pin!(link);
     let begun = tokio::select! {
@@ -88,15 +90,17 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
         }
     };
     let end = tokio::select! {
-        ended = &mut session => {
-            log_client_end(&shared.name, ended);
-            return Ok(());
-        }
-        ended = &mut link => End::Link(ended),
-        Some(end) = end.recv() => end,
-        () = shared.authentication.grace(deadline) => End::LoginGrace,
+        ended = &mut session => Err(ended),
+        ended = &mut link => Ok(End::Link(ended)),
+        Some(end) = end.recv() => Ok(end),
+        () = shared.authentication.grace(deadline) => Ok(End::LoginGrace),
     };
-    shared.close(end, session).await;
+    match end {
+        Ok(end) => shared.close(end, session).await,
+        Err(ended) => log_client_end(&shared.name, ended),
+    }
+    reporting.abort();
+    worker.report_traffic();
     Ok(())
 }
 
@@ -115,8 +119,7 @@ async fn begin(
         window_size: WINDOW_BYTES,
         preferred: offer(family, cpu_has_aes(), shared.keys.algorithms()),
         inactivity_timeout: None,
-        keepalive_interval: Some(KEEPALIVE.0),
-        keepalive_max: KEEPALIVE.1,
+        keepalive_interval: None,
         ..Config::default()
     };
     let client = Client {
@@ -133,6 +136,7 @@ async fn begin(
 struct Shared {
     name: String,
     max_channels: usize,
+    variables: VariableLimits,
     worker: Arc<Worker>,
     keys: HostKeys,
     authentication: Arc<Authentication>,
@@ -145,6 +149,7 @@ struct Shared {
 struct OpenChannel {
     requests: mpsc::Sender<Asked>,
     output: Arc<Output>,
+    admission: Admission,
     task: AbortHandle,
 }
 
@@ -166,7 +171,8 @@ impl Shared {
     fn open(&self, channel: Channel<Msg>) -> Result<(), russh::Error> {
         let id = channel.id();
         let (input, output) = channel.split();
-        let output = Arc::new(Output::new(output, self.handle()?));
+        let traffic = self.worker.traffic().clone();
+        let output = Arc::new(Output::new(output, self.handle()?, traffic));
         let (requests, asked) = mpsc::channel(REQUEST_QUEUE);
         let session = SessionChannel {
             requests: asked,
@@ -178,6 +184,7 @@ impl Shared {
         let open = OpenChannel {
             requests,
             output,
+            admission: Admission::new(self.variables),
             task,
         };
         self.channels().insert(id, open);
@@ -292,9 +299,12 @@ impl Handler for Client {
         want_reply: bool,
         request: &[u8],
     ) -> Result<bool, Self::Error> {
-        let asked = (Request::parse(name, request), want_reply);
-        let sent = match self.shared.channels().get(&channel) {
-            Some(open) => open.requests.try_send(asked),
+        let parsed = Request::parse(name, request);
+        let sent = match self.shared.channels().get_mut(&channel) {
+            Some(open) => match open.admission.admit(parsed, request.len(), want_reply) {
+                Some(admitted) => open.requests.try_send((admitted, want_reply)),
+                None => return Ok(true),
+            },
             None => return Ok(true),
         };
         if let Err(mpsc::error::TrySendError::Full(_)) = sent {

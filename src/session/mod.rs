@@ -4,6 +4,7 @@
 //! closes itself in, and only then reads the first byte from the network ([`run`]). It decides
 //! nothing: who may log in, what is started and every signature come from the worker.
 
+mod admission;
 mod algorithms;
 mod authentication;
 mod channel;
@@ -19,15 +20,19 @@ mod privileges;
 mod request;
 mod sandbox;
 mod terminal;
+mod traffic;
 mod transport;
 mod worker;
 
 use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use meshd_contract::broker::{SandboxReport, ToManagerLink};
 use meshd_contract::paths;
-use meshd_contract::wire::WireError;
+use meshd_contract::wire::{self, WireError};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use thiserror::Error;
 
 use self::inherited::Inherited;
@@ -86,9 +91,19 @@ pub fn run() -> Result<(), SessionError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let enforced = sandbox::enter()?;
-    log(&hello.connection, &format!("sandbox closed, {enforced}"));
+    let report = sandbox::enter()?;
+    log(&hello.connection, &sandbox::describe(&report));
+    tell_manager(&inherited.manager, report);
     runtime.block_on(connection::serve(inherited, hello))
+}
+
+/// Without waiting: nothing rests on it.
+fn tell_manager(link: &OwnedFd, report: SandboxReport) {
+    let flags = fcntl(link, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
+    let flags = flags.unwrap_or(OFlag::empty()) | OFlag::O_NONBLOCK;
+    if fcntl(link, FcntlArg::F_SETFL(flags)).is_ok() {
+        let _ = wire::send(link.as_fd(), &ToManagerLink::Sandbox(report), &[]);
+    }
 }
 
 /// A task that panics would leave its channel, and its user, waiting: the process ends instead,

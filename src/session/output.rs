@@ -1,5 +1,6 @@
 //! What a channel sends to the client.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::exit::signal_name;
 use super::pipe::Pipe;
+use super::traffic::Traffic;
 
 /// SSH_EXTENDED_DATA_STDERR (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
@@ -42,15 +44,21 @@ pub(super) enum Stream {
 pub(super) struct Output {
     channel: ChannelWriteHalf<Msg>,
     handle: Handle,
+    traffic: Arc<Traffic>,
     terminal: AtomicBool,
     ended: AtomicBool,
 }
 
 impl Output {
-    pub(super) fn new(channel: ChannelWriteHalf<Msg>, handle: Handle) -> Self {
+    pub(super) fn new(
+        channel: ChannelWriteHalf<Msg>,
+        handle: Handle,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         Self {
             channel,
             handle,
+            traffic,
             terminal: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }
@@ -118,11 +126,15 @@ impl Output {
     }
 
     async fn send(&self, stream: Stream, bytes: &[u8]) -> bool {
+        let length = bytes.len();
         let bytes = bytes::Bytes::copy_from_slice(bytes);
         let sent = match stream {
             Stream::Output => self.channel.data_bytes(bytes).await,
             Stream::Error => self.channel.extended_data_bytes(STDERR, bytes).await,
         };
+        if sent.is_ok() {
+            self.traffic.sent(length);
+        }
         sent.is_ok()
     }
 }

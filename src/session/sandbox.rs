@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
-    Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope,
 };
+use meshd_contract::broker::SandboxReport;
 use nix::libc;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -163,13 +163,41 @@ const REFUSED: &[Call] = &[
     (libc::SYS_access, All, "libc: as before"),
 ];
 
-/// Closes the sandbox, for good. Returns what was enforced, for the log.
+/// Closes the sandbox, for good. Returns what closes it, for the log and the manager.
 ///
 /// # Errors
 /// [`SessionError::Sandbox`] when the kernel refuses the filter of system calls; a kernel without
 /// Landlock is no error, as the empty root and the filter stand without it.
-pub(super) fn enter() -> Result<String, SessionError> {
-    let landlock = restrict_files().map_err(|error| SessionError::Sandbox(error.to_string()))?;
+pub(super) fn enter() -> Result<SandboxReport, SessionError> {
+    let landlock_abi = landlock_abi();
+    restrict_files().map_err(|error| SessionError::Sandbox(error.to_string()))?;
+    for filter in &filters()? {
+        seccompiler::apply_filter(filter)
+            .map_err(|error| SessionError::Sandbox(error.to_string()))?;
+    }
+    Ok(SandboxReport {
+        landlock_abi,
+        system_calls: u32::try_from(NEEDED.len()).unwrap_or(u32::MAX),
+        missing: missing(landlock_abi),
+    })
+}
+
+/// One line for the log.
+pub(super) fn describe(report: &SandboxReport) -> String {
+    let mut line = format!(
+        "sandbox closed: Landlock {}, {} system calls",
+        report.landlock_abi, report.system_calls
+    );
+    for missing in &report.missing {
+        line.push_str("; ");
+        line.push_str(missing);
+    }
+    line
+}
+
+/// In the order in which they are to be applied: the kernel takes the strictest of the two, and
+/// the second one ends installing.
+fn filters() -> Result<[BpfProgram; 2], SessionError> {
     let refuse = compile(
         REFUSED,
         SeccompAction::Errno(libc::EPERM as u32),
@@ -177,33 +205,59 @@ pub(super) fn enter() -> Result<String, SessionError> {
     )?;
     let everything = NEEDED.iter().chain(REFUSED);
     let kill = compile(everything, SeccompAction::Allow, SeccompAction::KillProcess)?;
-    // The kernel takes the strictest of the two. The second one ends installing, so it is last.
-    for filter in [&refuse, &kill] {
-        seccompiler::apply_filter(filter)
-            .map_err(|error| SessionError::Sandbox(error.to_string()))?;
-    }
-    Ok(format!(
-        "landlock {landlock}, seccomp with {} calls",
-        NEEDED.len()
-    ))
+    Ok([refuse, kill])
+}
+
+/// The version of Landlock's interface that the kernel offers, 0 for none.
+fn landlock_abi() -> u32 {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with this flag the call takes no memory and returns a number
+    // (landlock_create_ruleset(2)).
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<libc::c_void>(),
+            0_usize,
+            VERSION,
+        )
+    };
+    u32::try_from(version).unwrap_or(0)
+}
+
+/// One sentence for each layer that a kernel of this version lacks.
+fn missing(landlock_abi: u32) -> Vec<String> {
+    let layers = [
+        (1, "it has no Landlock, or has it switched off"),
+        (
+            4,
+            "its Landlock knows no TCP (that needs version 4, Linux 6.7)",
+        ),
+        (
+            6,
+            "its Landlock knows neither signals nor abstract sockets (that needs version 6, Linux \
+             6.12)",
+        ),
+    ];
+    let lacking = layers.iter().filter(|(since, _)| landlock_abi < *since);
+    let lacking = lacking.map(|(_, text)| format!("this kernel is not complete: {text}"));
+    // Without Landlock there is no use in saying what a newer one would add.
+    lacking
+        .take(if landlock_abi == 0 { 1 } else { layers.len() })
+        .collect()
 }
 
 /// No file, no TCP, no signal to another process and no abstract socket, as far as the kernel
 /// knows to say so.
-fn restrict_files() -> Result<&'static str, landlock::RulesetError> {
+fn restrict_files() -> Result<(), landlock::RulesetError> {
     const NEWEST: ABI = ABI::V6;
-    let status = Ruleset::default()
+    Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(AccessNet::from_all(NEWEST))?
         .scope(Scope::from_all(NEWEST))?
         .create()?
-        .restrict_self()?;
-    Ok(match status.ruleset {
-        RulesetStatus::FullyEnforced => "fully enforced",
-        RulesetStatus::PartiallyEnforced => "partially enforced",
-        RulesetStatus::NotEnforced => "not enforced by this kernel",
-    })
+        .restrict_self()
+        .map(drop)
 }
 
 fn compile<'a>(

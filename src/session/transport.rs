@@ -18,9 +18,6 @@ use tokio::net::TcpStream;
 pub(super) const IDENTIFICATION: &str =
     concat!("SSH-2.0-OpenSSH_meshd_", env!("CARGO_PKG_VERSION"));
 
-/// A client that acknowledges nothing for this long is gone (tcp(7), TCP_USER_TIMEOUT).
-const UNACKNOWLEDGED: Duration = Duration::from_secs(120);
-
 /// While the key exchange runs, the client sends small pieces and waits for the acknowledgement
 /// of each (Nagle); a delayed one costs 40 ms. What follows is bulk.
 const QUICK_BYTES: usize = 64 << 10;
@@ -33,12 +30,15 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Sets the socket up.
 ///
+/// Who is gone without a word is noticed as sshd does it by default: by TCP, with the times that
+/// the host's administrator has set (tcp(7): some two hours in silence, a quarter of an hour with
+/// something unacknowledged). A laptop that sleeps for less keeps its sessions.
+///
 /// # Errors
 /// The kernel's, for a socket that is none of TCP.
 pub(super) fn prepare(connection: &OwnedFd) -> io::Result<()> {
     setsockopt(connection, sockopt::TcpNoDelay, &true)?;
-    let timeout = u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
-    setsockopt(connection, sockopt::TcpUserTimeout, &timeout)?;
+    setsockopt(connection, sockopt::KeepAlive, &true)?;
     nix::fcntl::fcntl(
         connection,
         nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),

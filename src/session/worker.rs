@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::SessionError;
 use super::pipe::register;
+use super::traffic::Traffic;
 
 /// A signature takes the worker microseconds; a client waits for it before it shows anything.
 const SIGN_DEADLINE: Duration = Duration::from_secs(20);
@@ -101,6 +102,7 @@ pub(super) fn read_hello(socket: &OwnedFd, deadline: Duration) -> Result<Hello, 
 /// The link.
 pub(super) struct Worker {
     socket: AsyncFd<OwnedFd>,
+    traffic: Arc<Traffic>,
     /// How long an answer of the host's may take.
     answer: Duration,
     routes: Mutex<Routes>,
@@ -123,6 +125,7 @@ impl Worker {
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Arc::new(Self {
             socket: register(socket)?,
+            traffic: Arc::default(),
             answer,
             routes: Mutex::default(),
         }))
@@ -171,6 +174,20 @@ impl Worker {
         self.routes().verdict = Some(answer);
         self.send(&FromSession::Login { name }).await?;
         answered(self.answer, verdict).await
+    }
+
+    /// What the connection has carried.
+    pub(super) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
+    /// Tells the worker what the connection has carried, unless it knows. Without room for it the
+    /// next report has the sums.
+    pub(super) fn report_traffic(&self) {
+        if let Some((received, sent)) = self.traffic.news() {
+            let message = FromSession::Traffic { received, sent };
+            let _ = wire::send(self.socket.get_ref().as_fd(), &message, &[]);
+        }
     }
 
     /// Makes the link of one more channel.
@@ -288,6 +305,11 @@ impl ChannelLink {
             .await
     }
 
+    /// What the connection has carried.
+    pub(super) fn traffic(&self) -> &Arc<Traffic> {
+        self.worker.traffic()
+    }
+
     /// The next message; none when the link has ended.
     pub(super) async fn next(&mut self) -> Option<ToChannel> {
         self.messages.recv().await
@@ -308,6 +330,7 @@ impl ChannelLink {
 impl Drop for ChannelLink {
     fn drop(&mut self) {
         self.worker.routes().channels.remove(&self.number);
+        self.worker.report_traffic();
         if self.terminal_waits {
             let channel = self.number;
             let release = FromSession::Release { channel };

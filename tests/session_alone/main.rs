@@ -6,6 +6,7 @@ mod client;
 mod ending;
 mod fuzz;
 mod library;
+mod limits;
 mod local_terminal;
 mod programs;
 mod several_sessions;

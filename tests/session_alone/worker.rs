@@ -111,6 +111,28 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// How often it was asked something that begins so.
+    pub(crate) fn asked_with(&self, beginning: &str) -> usize {
+        let asked = self.asked.lock().expect("no panic");
+        asked
+            .iter()
+            .filter(|line| line.starts_with(beginning))
+            .count()
+    }
+
+    /// What the connection had carried at the last report: bytes from the client and to it.
+    pub(crate) fn last_traffic(&self) -> Option<(u64, u64)> {
+        let asked = self.asked.lock().expect("no panic");
+        let last = asked
+            .iter()
+            .rev()
+            .find_map(|line| line.strip_prefix("traffic "))?;
+        let (received, sent) = last.split_once(' ')?;
+        Some((received.parse().ok()?, sent.parse().ok()?))
+    }
+}
+
 struct State {
     socket: Arc<OwnedFd>,
     manners: Manners,
@@ -204,7 +226,9 @@ impl State {
                 self.terminals.remove(&channel);
             }
             FromSession::Open(open) => self.open(open),
-            FromSession::Traffic { .. } => {}
+            FromSession::Traffic { received, sent } => {
+                self.note(format!("traffic {received} {sent}"));
+            }
             FromSession::Signal { channel, name } => {
                 self.note(format!("signal {name}"));
                 let children = self.children.lock().expect("no panic");
