@@ -5,6 +5,11 @@ use std::process::ChildStdout;
 
 use meshd_lab::{Mesh, Running};
 
+#[path = "restart/traffic.rs"]
+mod traffic;
+
+use traffic::Loop;
+
 /// A session that answers.
 struct Talk {
     ssh: Running,
@@ -31,6 +36,88 @@ impl Talk {
         self.answers.read_line(&mut line).expect("an answer");
         assert_eq!(line, format!("got {word}\n"));
     }
+}
+
+/// What `mesh sessions` shows on `web1`, without its head.
+fn sessions(mesh: &Mesh) -> Vec<String> {
+    let shown = mesh.host("web1").command("mesh").arg("sessions").succeed();
+    let shown = shown.expect("sessions").stdout;
+    shown.lines().skip(1).map(str::to_owned).collect()
+}
+
+fn assert_complete(mesh: &Mesh, count: usize) {
+    let shown = sessions(mesh);
+    assert_eq!(shown.len(), count, "{shown:#?}");
+    for line in &shown {
+        let words = ["laptop", "alice@example.com", " alice ", "exec pid"];
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+        assert!(!line.contains("busy"), "{line}");
+    }
+}
+
+/// Ends a daemon, by a signal that it handles or by one that it cannot, and starts it again.
+fn restart(mesh: &mut Mesh, round: usize) {
+    let is_manager = round.is_multiple_of(2);
+    let daemon = if is_manager {
+        mesh.take_manager("web1")
+    } else {
+        mesh.take_broker("web1")
+    };
+    let ended = if round % 4 < 2 {
+        daemon.stop()
+    } else {
+        daemon.crash()
+    };
+    ended.expect("has ended");
+    let started = if is_manager {
+        mesh.start_manager("web1")
+    } else {
+        mesh.start_broker("web1")
+    };
+    started.expect("started");
+}
+
+#[test]
+fn two_hundred_restarts_end_no_session_and_lose_no_byte() {
+    const SESSIONS: usize = 20;
+    const RESTARTS: usize = 200;
+    let mut mesh = Mesh::of_two().expect("a mesh");
+    let loops: Vec<Loop> = (0..SESSIONS).map(|_| Loop::begin(&mesh)).collect();
+    for each in &loops {
+        each.wait_for_more_than(0);
+    }
+    assert_complete(&mesh, SESSIONS);
+    for round in 0..RESTARTS {
+        restart(&mut mesh, round);
+        // While the manager was away, so was its WireGuard.
+        let one = &loops[round % SESSIONS];
+        one.wait_for_more_than(one.round());
+    }
+    let before: Vec<u64> = loops.iter().map(Loop::round).collect();
+    for (each, before) in loops.iter().zip(before) {
+        each.wait_for_more_than(before);
+    }
+    assert_complete(&mesh, SESSIONS);
+    assert_login(&mesh);
+    let blocks: u64 = loops.into_iter().map(Loop::end).sum();
+    assert!(blocks as usize > SESSIONS * RESTARTS / 2, "{blocks} blocks");
+}
+
+#[test]
+fn the_listeners_miss_no_connection_while_the_manager_is_away() {
+    let mut mesh = Mesh::of_two().expect("a mesh");
+    mesh.take_manager("web1").crash().expect("killed");
+    let early = mesh.ssh("laptop", &["alice@web1", "echo early"]).spawn();
+    let mut early = early.expect("ssh");
+    mesh.start_manager("web1").expect("started");
+    let mut said = String::new();
+    let mut output = BufReader::new(early.stdout.take().expect("its output"));
+    output.read_line(&mut said).expect("an answer");
+    assert_eq!(said, "early\n");
+    assert_eq!(
+        early.wait(meshd_lab::DEADLINE).expect("an end").code(),
+        Some(0)
+    );
 }
 
 fn assert_login(mesh: &Mesh) {

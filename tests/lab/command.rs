@@ -3,10 +3,16 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::error::{Doing, LabError, Result};
 use crate::{DEADLINE, Running, Terminal, programs};
@@ -26,6 +32,8 @@ pub struct HostCommand {
     variables: Vec<(String, OsString)>,
     input: Vec<u8>,
     deadline: Duration,
+    /// Descriptors for it, from number 3 on.
+    passed: Arc<Vec<OwnedFd>>,
 }
 
 /// How a command ended, and what it said.
@@ -53,7 +61,20 @@ impl HostCommand {
             variables: Vec::new(),
             input: Vec::new(),
             deadline: DEADLINE,
+            passed: Arc::default(),
         }
+    }
+
+    /// The same command, started by another one that these words begin.
+    pub(crate) fn under(mut self, words: &[&str]) -> Self {
+        self.words.splice(0..0, words.iter().map(OsString::from));
+        self
+    }
+
+    /// Descriptors that it begins with, from number 3 on.
+    pub(crate) fn pass(mut self, fds: Vec<OwnedFd>) -> Self {
+        self.passed = Arc::new(fds);
+        self
     }
 
     /// One more argument.
@@ -196,10 +217,36 @@ impl HostCommand {
     }
 
     fn start(&self, mut command: Command) -> Result<Running> {
+        if !self.passed.is_empty() {
+            self.pass_on(&mut command)?;
+        }
         let child = command
             .spawn()
             .doing(|| format!("start {}", self.described()))?;
         Ok(Running::new(child, self.described()))
+    }
+
+    /// Above the numbers that they are to have, they do not get into each other's way.
+    fn pass_on(&self, command: &mut Command) -> Result<()> {
+        let free = i32::try_from(self.passed.len()).unwrap_or(i32::MAX) + 64;
+        let copy = |fd: &OwnedFd| {
+            let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(free))?;
+            // SAFETY: the kernel has just made this descriptor, and nothing else knows its number.
+            Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+        };
+        let copies: std::io::Result<Vec<OwnedFd>> = self.passed.iter().map(copy).collect();
+        let copies = copies.doing(|| "copy descriptors".to_owned())?;
+        // SAFETY: the closure makes system calls only, on descriptors that it owns, and the numbers
+        // that it gives them are this child's own.
+        unsafe {
+            command.pre_exec(move || {
+                for (number, fd) in (3..).zip(&copies) {
+                    Errno::result(nix::libc::dup2(fd.as_raw_fd(), number))?;
+                }
+                Ok(())
+            });
+        }
+        Ok(())
     }
 
     fn described(&self) -> String {

@@ -12,6 +12,7 @@
 mod command;
 mod daemon;
 mod error;
+mod fd_store;
 mod files;
 mod held;
 mod host;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use meshd_contract::paths;
 
 use crate::daemon::{journal, log_of};
 use crate::error::{LabError, Result};
+use crate::fd_store::FdStore;
 use crate::{DEADLINE, Daemon, Host, HostCommand, Kind, Lan, Output, wait_for};
 
 /// The host that control runs on.
@@ -51,6 +53,8 @@ pub struct Mesh {
 struct Node {
     manager: Option<Daemon>,
     broker: Option<Daemon>,
+    /// What the manager has left for its next start, where no systemd keeps it.
+    store: Option<Arc<FdStore>>,
     address: Option<Ipv4Addr>,
 }
 
@@ -341,11 +345,21 @@ impl Mesh {
     /// [`LabError::Failed`] with its log.
     pub fn start_manager(&mut self, host: &str) -> Result<()> {
         let (place, command) = (self.host(host), self.manager_command(host));
+        let store = self.nodes.get(host).and_then(|node| node.store.clone());
+        let store = match (place.kind(), store) {
+            (Kind::Plain, None) => Some(Arc::new(FdStore::start(place)?)),
+            (_, store) => store,
+        };
+        let command = match &store {
+            Some(store) => store.supervise(command)?,
+            None => command,
+        };
         let daemon = match place.kind() {
             Kind::Plain => Daemon::start(place, "meshd", command, paths::MANAGER_SOCKET)?,
             Kind::Booted => Daemon::start_unit(place, MANAGER_UNIT, paths::MANAGER_SOCKET)?,
         };
-        self.node(host).manager = Some(daemon);
+        let node = self.node(host);
+        (node.manager, node.store) = (Some(daemon), store);
         Ok(())
     }
 

@@ -49,6 +49,7 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         .spawn()
         .doing(|| format!("run {}", program.to_string_lossy()))?;
     let _ = let_go_of_streams();
+    let_go_of_passed();
     let status = child.wait().doing(|| "wait for the command".to_owned())?;
     Ok(exit_code(status))
 }
@@ -84,6 +85,13 @@ fn let_go_of_streams() -> io::Result<()> {
         dup2_stderr(&null)?;
     }
     Ok(())
+}
+
+/// So it is with descriptors that the command has beside its streams.
+fn let_go_of_passed() {
+    // SAFETY: closes descriptors that nothing in this process owns: it holds no file, and the child
+    // is known by its number. No memory is touched.
+    unsafe { nix::libc::syscall(nix::libc::SYS_close_range, 3, nix::libc::c_uint::MAX, 0) };
 }
 
 /// Passes a child's end on: its code, or death by the same signal.
