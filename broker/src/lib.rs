@@ -18,6 +18,7 @@
 //! | end of everything | [`worker`], [`cgroup`], [`descendants`], [`open_sessions`] |
 //! | what may never return | [`deadline`] |
 //! | what is remembered | [`record`], [`audit`] |
+//! | what an idle session holds | [`memory`] |
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -35,6 +36,7 @@ pub mod inherited;
 pub mod listener;
 pub mod log;
 pub mod machine;
+pub mod memory;
 pub mod open_sessions;
 pub mod pam;
 pub mod process;

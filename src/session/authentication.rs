@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::algorithms::Family;
 use super::end::End;
 use super::login::{Login, Method, Methods, Step};
+use super::memory;
 use super::worker::{Verdict, Worker};
 
 /// The methods that are named to a client; `none` never is (RFC 4252, section 5.2).
@@ -80,6 +81,7 @@ impl Authentication {
                 state.login.permit();
                 // A client that is gone needs no answer.
                 let _ = handle.auth_reply(state.newest, Auth::Accept);
+                memory::give_back();
                 Ok(())
             }
             Ok(Verdict::Denied(denial)) => {

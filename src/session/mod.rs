@@ -14,6 +14,7 @@ mod exit;
 mod host_key;
 mod inherited;
 mod login;
+mod memory;
 mod output;
 mod pipe;
 mod privileges;

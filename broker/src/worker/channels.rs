@@ -26,6 +26,7 @@ use crate::descendants;
 use crate::environment::{self, Sources};
 use crate::evidence::Bound;
 use crate::machine::Request;
+use crate::memory;
 use crate::pam::{AccountChecked, Pam, PamError};
 use crate::process::{self, Identity, Plan, StartError};
 use crate::pty::{self, Terminal};
@@ -239,6 +240,7 @@ impl Channels {
         setgroups(&account::groups(login, passwd.gid)?)?;
         let pam = self.pam.as_mut().ok_or(Errno::EPERM)?;
         let text = pam.open_session(terminal, login.as_str())?;
+        memory::give_back();
         self.processes.session_began(&self.records);
         self.record_login(passwd.account.uid, terminal)?;
         let identity = Identity {
