@@ -49,6 +49,8 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         .spawn()
         .doing(|| format!("run {}", program.to_string_lossy()))?;
     let _ = let_go_of_streams();
+    // It owns the descriptor of the host's cgroup.
+    drop(command);
     let_go_of_passed();
     let status = child.wait().doing(|| "wait for the command".to_owned())?;
     Ok(exit_code(status))
