@@ -7,6 +7,8 @@ use meshd_lab::{Mesh, Running};
 
 #[path = "restart/traffic.rs"]
 mod traffic;
+#[path = "restart/units.rs"]
+mod units;
 
 use traffic::Loop;
 

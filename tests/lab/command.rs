@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::error::{Doing, LabError, Result};
+use crate::inside::PASSED;
 use crate::{DEADLINE, Running, Terminal, programs};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -236,6 +237,7 @@ impl HostCommand {
         };
         let copies: std::io::Result<Vec<OwnedFd>> = self.passed.iter().map(copy).collect();
         let copies = copies.doing(|| "copy descriptors".to_owned())?;
+        command.env(PASSED, copies.len().to_string());
         // SAFETY: the closure makes system calls only, on descriptors that it owns, and the numbers
         // that it gives them are this child's own.
         unsafe {

@@ -57,9 +57,12 @@ impl FdStore {
         kept.take_messages();
         kept.fds.retain(|(_, fd)| !is_over(fd));
         let names: Vec<&str> = kept.fds.iter().map(|(name, _)| name.as_str()).collect();
+        let command = command.env("NOTIFY_SOCKET", NOTIFY);
+        if names.is_empty() {
+            return Ok(command);
+        }
         let command = command
             .under(&["sh", "-c", BECOME, "sh"])
-            .env("NOTIFY_SOCKET", NOTIFY)
             .env("LISTEN_FDS", names.len().to_string())
             .env("LISTEN_FDNAMES", names.join(":"));
         let copies = kept.fds.iter().map(|(_, fd)| fd.try_clone());

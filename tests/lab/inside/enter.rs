@@ -15,7 +15,7 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use crate::Result;
 use crate::error::{Doing, LabError};
-use crate::inside::{NAMESPACES, cgroup};
+use crate::inside::{NAMESPACES, PASSED, cgroup};
 
 nix::ioctl_write_int_bad!(set_controlling_terminal, nix::libc::TIOCSCTTY);
 
@@ -31,8 +31,11 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     };
     let processes = join(pid)?;
     let with_terminal = mode == "tty";
+    let passed = std::env::var(PASSED)
+        .ok()
+        .and_then(|count| count.parse().ok());
     let mut command = Command::new(program);
-    command.args(rest);
+    command.args(rest).env_remove(PASSED);
     // SAFETY: the closure makes system calls only, on descriptors that every process has.
     unsafe {
         command.pre_exec(move || {
@@ -49,9 +52,7 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         .spawn()
         .doing(|| format!("run {}", program.to_string_lossy()))?;
     let _ = let_go_of_streams();
-    // It owns the descriptor of the host's cgroup.
-    drop(command);
-    let_go_of_passed();
+    let_go_of_passed(passed.unwrap_or(0));
     let status = child.wait().doing(|| "wait for the command".to_owned())?;
     Ok(exit_code(status))
 }
@@ -89,11 +90,13 @@ fn let_go_of_streams() -> io::Result<()> {
     Ok(())
 }
 
-/// So it is with descriptors that the command has beside its streams.
-fn let_go_of_passed() {
-    // SAFETY: closes descriptors that nothing in this process owns: it holds no file, and the child
-    // is known by its number. No memory is touched.
-    unsafe { nix::libc::syscall(nix::libc::SYS_close_range, 3, nix::libc::c_uint::MAX, 0) };
+/// So it is with descriptors that the command has beside its streams, from number 3 on.
+fn let_go_of_passed(count: u32) {
+    if let Some(last) = count.checked_add(2).filter(|last| *last >= 3) {
+        // SAFETY: closes descriptors that this process was started with for its child only, which
+        // nothing in it owns. No memory is touched.
+        unsafe { nix::libc::syscall(nix::libc::SYS_close_range, 3, last, 0) };
+    }
 }
 
 /// Passes a child's end on: its code, or death by the same signal.

@@ -25,6 +25,8 @@ pub(crate) const READY: &str = "ready";
 /// The variable that brings the project's programs to a host ([`crate::programs::encode`]); as
 /// arguments they would fill every process list.
 pub(crate) const PROGRAMS: &str = "MESHD_LAB_PROGRAMS";
+/// The environment variable that says how many descriptors a command has from number 3 on.
+pub(crate) const PASSED: &str = "MESHD_LAB_PASSED";
 
 /// The namespaces that a host has to itself.
 pub(crate) const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNS
