@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use meshd_lab::{DEADLINE, Mesh, wait_for};
+use meshd_lab::{DEADLINE, Mesh, Process, wait_for};
 
 fn said(mesh: &Mesh, command: &str) -> String {
     let output = mesh.ssh("laptop", &["alice@web1", command]).succeed();
@@ -183,9 +183,12 @@ fn a_client_that_leaves_hangs_up() {
     terminal.expect("ready", DEADLINE).expect("a session");
     ssh.kill().expect("killed");
     mesh.wait_until_empty("web1", "alice").expect("hung up");
-    let web1 = mesh.host("web1").processes().expect("processes");
-    let workers = web1.iter().filter(|p| p.command.contains("worker"));
-    assert_eq!(workers.count(), 0, "{web1:?}");
+    wait_for("end of the worker", DEADLINE, || {
+        let web1 = mesh.host("web1").processes().ok()?;
+        let is_worker = |p: &Process| p.command.contains("worker");
+        (!web1.iter().any(is_worker)).then_some(())
+    })
+    .expect("an end");
 }
 
 #[test]
