@@ -1,6 +1,6 @@
 //! Who gets in, and as whom.
 
-use meshd_lab::{Mesh, Output, policy_for_alice, policy_with};
+use meshd_lab::{DEADLINE, Mesh, Output, policy_for_alice, policy_with, wait_for};
 
 const OTHER_LOGIN: &str = "meshd: policy does not permit you to SSH as user";
 
@@ -150,4 +150,27 @@ fn a_client_that_insists_on_a_password_gets_in_with_any() {
         .succeed()
         .expect("a login");
     assert_eq!(output.stdout, "alice\n");
+}
+
+/// As when sshd is installed after meshd.
+#[test]
+fn a_host_key_that_comes_later_is_served_once_clients_can_know_it() {
+    let mut mesh = Mesh::of_two().expect("a mesh");
+    assert_accepted(&mesh, "alice");
+    mesh.host("web1")
+        .sh("ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key")
+        .expect("a key");
+    assert_accepted(&mesh, "alice");
+    mesh.take_broker("web1").stop().expect("stopped");
+    mesh.start_broker("web1").expect("started");
+    let key = mesh
+        .host("web1")
+        .sh("cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub");
+    let key = key.expect("a key").stdout.trim().to_owned();
+    let published = mesh.host("web1").sh("cat /run/meshd-ssh/host_keys.pub");
+    assert!(published.expect("keys").stdout.contains(&key));
+    wait_for("login by the new key", DEADLINE, || {
+        log_in(&mesh, "alice").status.success().then_some(())
+    })
+    .expect("trusted");
 }

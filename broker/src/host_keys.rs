@@ -88,6 +88,31 @@ impl HostKeys {
         Self::load()
     }
 
+    /// Those that the listener has published, as clients expect no other: a key that came after
+    /// its start, with sshd for example, is served from its next start on.
+    ///
+    /// # Errors
+    /// As [`HostKeys::load`].
+    pub fn load_published() -> Result<Self, HostKeyError> {
+        let published = std::fs::read_to_string(paths::HOST_KEYS).unwrap_or_default();
+        let mut found = Self::load()?.0;
+        if own_key().exists() {
+            found.push(read(&own_key())?);
+        }
+        let (mut known, mut lines) = (Vec::new(), Vec::new());
+        for key in found {
+            let line = public_line(&key)?;
+            if published.lines().any(|published| published == line) && !lines.contains(&line) {
+                known.push(key);
+                lines.push(line);
+            }
+        }
+        if known.is_empty() {
+            return Self::load();
+        }
+        Ok(Self(known))
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -110,9 +135,7 @@ impl HostKeys {
     pub fn public_lines(&self) -> Result<String, HostKeyError> {
         let mut lines = String::new();
         for key in &self.0 {
-            let mut public = key.public_key().clone();
-            public.set_comment("");
-            lines.push_str(public.to_openssh().map_err(HostKeyError::Sign)?.trim_end());
+            lines.push_str(&public_line(key)?);
             lines.push('\n');
         }
         Ok(lines)
@@ -132,6 +155,13 @@ impl HostKeys {
             .map_err(|_| HostKeyError::Sign(ssh_key::Error::Crypto))?;
         Vec::<u8>::try_from(signature).map_err(HostKeyError::Sign)
     }
+}
+
+fn public_line(key: &PrivateKey) -> Result<String, HostKeyError> {
+    let mut public = key.public_key().clone();
+    public.set_comment("");
+    let line = public.to_openssh().map_err(HostKeyError::Sign)?;
+    Ok(line.trim_end().to_owned())
 }
 
 fn is_served(key: &PrivateKey) -> bool {

@@ -120,7 +120,7 @@ fn accept(manager: &OwnedFd, id: &str) -> Result<Connection, Refusal> {
     let (tcp, link) = receive_bind(manager)?;
     let basis = Basis::of(id, &tcp)?;
     // Without a host key there is still a client to be told so.
-    let host_keys = HostKeys::load().unwrap_or_else(|error| {
+    let host_keys = HostKeys::load_published().unwrap_or_else(|error| {
         basis.records.note(&error.to_string());
         HostKeys::none()
     });
