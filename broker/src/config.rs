@@ -5,8 +5,11 @@ use std::path::Path;
 use meshd_contract::broker::ConnectionLimits;
 use meshd_contract::login::Login;
 use meshd_contract::paths;
+use meshd_contract::ssh_rule::Forwarding;
 use serde::Deserialize;
 use thiserror::Error;
+
+use crate::machine::ForwardLimits;
 
 /// Root's restrictions; a missing file means the defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -25,6 +28,10 @@ pub struct Config {
     pub expired_password: ExpiredPassword,
     /// Accounts that nobody becomes, whatever the policy says.
     pub deny_logins: Vec<Login>,
+    /// Which kinds of forwarding the policy may permit.
+    pub forwarding: Forwarding,
+    /// Whether a client may have this host listen at other addresses than the loopback.
+    pub gateway_ports: bool,
     /// Bounds on what one connection may use.
     pub limits: Limits,
 }
@@ -65,6 +72,14 @@ pub struct Limits {
     pub environment_variables: u32,
     /// Bytes of these variables, names and values.
     pub environment_bytes: u32,
+    /// Forwarded connections at a time in one connection.
+    pub forwards: u32,
+    /// Of these, connections that are not made yet.
+    pub connecting: u32,
+    /// Listeners at a time in one connection, a forwarded agent's included.
+    pub listeners: u32,
+    /// Seconds that a forwarded connection may take to be made.
+    pub connect: u32,
 }
 
 impl Default for Config {
@@ -76,6 +91,8 @@ impl Default for Config {
             minimum_uid: 0,
             expired_password: ExpiredPassword::default(),
             deny_logins: Vec::new(),
+            forwarding: Forwarding::All,
+            gateway_ports: false,
             limits: Limits::default(),
         }
     }
@@ -95,11 +112,25 @@ impl Default for Limits {
             unauthenticated_per_peer: connections.unauthenticated_per_peer,
             environment_variables: 128,
             environment_bytes: 64 << 10,
+            forwards: 256,
+            connecting: 64,
+            listeners: 32,
+            connect: 60,
         }
     }
 }
 
 impl Limits {
+    /// Those on forwards.
+    #[must_use]
+    pub fn of_forwards(&self) -> ForwardLimits {
+        ForwardLimits {
+            connections: self.forwards as usize,
+            connecting: self.connecting as usize,
+            listeners: self.listeners as usize,
+        }
+    }
+
     /// Those that the manager keeps.
     #[must_use]
     pub fn of_connections(&self) -> ConnectionLimits {

@@ -4,10 +4,15 @@
 //! No clock, no socket, no account here: [`Machine::receive`] takes one message and says what the
 //! worker is to do, or that the conversation is over.
 
+mod forwards;
+
 use std::collections::BTreeMap;
 
 use meshd_contract::broker::{FromSession, MAX_ENVIRONMENT_VARIABLES, Open};
+use meshd_contract::forward::{Endpoint, ForwardFailure};
 use thiserror::Error;
+
+pub use forwards::{ForwardLimits, Forwards};
 
 /// What one message asks of the worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +56,38 @@ pub enum Request {
         /// What the client is told.
         message: &'static str,
     },
+    /// Have a socket connected.
+    Connect {
+        /// The forward's number.
+        forward: u32,
+        /// Where to.
+        target: Endpoint,
+    },
+    /// Have the helper listen.
+    Listen {
+        /// The forward's number.
+        forward: u32,
+        /// Where.
+        at: Endpoint,
+    },
+    /// Have the helper listen for the client's agent, and tell what runs on the channel.
+    ForwardAgent {
+        /// The forward's number.
+        forward: u32,
+        /// The channel.
+        channel: u32,
+    },
+    /// Have the helper forget what this number stands for.
+    EndForward(u32),
+    /// There may be room for more accepted connections.
+    Admit,
+    /// Refuse the forward, and go on.
+    RefuseForward {
+        /// The forward's number.
+        forward: u32,
+        /// Why.
+        failure: ForwardFailure,
+    },
 }
 
 /// The session process broke the rules of the conversation; the connection ends.
@@ -88,6 +125,7 @@ enum Channel {
 pub struct Machine<P> {
     state: State<P>,
     channels: BTreeMap<u32, Channel>,
+    forwards: Forwards,
     host_keys: usize,
     max_channels: usize,
     max_variables: usize,
@@ -96,10 +134,16 @@ pub struct Machine<P> {
 impl<P> Machine<P> {
     /// A conversation at its start.
     #[must_use]
-    pub fn new(host_keys: usize, max_channels: usize, max_variables: usize) -> Self {
+    pub fn new(
+        host_keys: usize,
+        max_channels: usize,
+        max_variables: usize,
+        forwards: ForwardLimits,
+    ) -> Self {
         Self {
             state: State::Bound,
             channels: BTreeMap::new(),
+            forwards: Forwards::new(forwards),
             host_keys,
             max_channels,
             max_variables: max_variables.min(MAX_ENVIRONMENT_VARIABLES),
@@ -151,6 +195,26 @@ impl<P> Machine<P> {
                 })
             }
             FromSession::Traffic { received, sent } => Ok(Request::Count { received, sent }),
+            FromSession::Connect { forward, target } => {
+                self.insist_permitted("Connect")?;
+                self.forwards.connect(forward, target)
+            }
+            FromSession::Listen { forward, at } => {
+                self.insist_permitted("Listen")?;
+                self.forwards.listen(forward, at)
+            }
+            FromSession::ForwardAgent { forward, channel } => {
+                self.insist_permitted("ForwardAgent")?;
+                self.forwards.agent(forward, channel)
+            }
+            FromSession::Taken { forward } => {
+                self.insist_permitted("Taken")?;
+                Ok(self.forwards.taken(forward))
+            }
+            FromSession::EndForward { forward } => {
+                self.insist_permitted("EndForward")?;
+                Ok(self.forwards.end(forward))
+            }
         }
     }
 
@@ -227,6 +291,11 @@ impl<P> Machine<P> {
         self.channels.remove(&channel);
     }
 
+    /// The forwards of the connection.
+    pub fn forwards(&mut self) -> &mut Forwards {
+        &mut self.forwards
+    }
+
     /// Nothing more is done for this session process.
     pub fn end(&mut self) {
         self.state = State::Over;
@@ -254,6 +323,12 @@ mod tests {
     use crate::config::Config;
     use crate::evidence::tests::bound;
 
+    const FORWARDS: ForwardLimits = ForwardLimits {
+        connections: 3,
+        connecting: 2,
+        listeners: 2,
+    };
+
     fn open(channel: u32) -> FromSession {
         FromSession::Open(Open {
             channel,
@@ -269,7 +344,7 @@ mod tests {
 
     #[test]
     fn the_usual_order_passes() {
-        let mut machine = Machine::new(1, 10, 128);
+        let mut machine = Machine::new(1, 10, 128, FORWARDS);
         assert!(
             machine
                 .receive(FromSession::Sign {
@@ -291,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_connection_asked_for_two_logins_ends() {
-        let mut machine: Machine<()> = Machine::new(1, 10, 128);
+        let mut machine: Machine<()> = Machine::new(1, 10, 128, FORWARDS);
         assert!(machine.receive(login("alice")).is_ok());
         assert_eq!(
             machine.receive(login("bob")),
@@ -304,7 +379,7 @@ mod tests {
     #[test]
     fn only_hashes_of_known_lengths_are_signed() {
         for length in [0, 20, 31, 33, 65, 256] {
-            let mut machine: Machine<()> = Machine::new(1, 10, 128);
+            let mut machine: Machine<()> = Machine::new(1, 10, 128, FORWARDS);
             let message = FromSession::Sign {
                 key: 0,
                 hash: vec![0; length],
@@ -314,7 +389,7 @@ mod tests {
                 Err(Violation::OutOfBounds("Sign"))
             );
         }
-        let mut machine: Machine<()> = Machine::new(1, 10, 128);
+        let mut machine: Machine<()> = Machine::new(1, 10, 128, FORWARDS);
         let message = FromSession::Sign {
             key: 1,
             hash: vec![0; 32],
@@ -327,7 +402,7 @@ mod tests {
 
     #[test]
     fn channels_are_bounded() {
-        let mut machine = Machine::new(1, 2, 128);
+        let mut machine = Machine::new(1, 2, 128, FORWARDS);
         assert!(machine.receive(login("alice")).is_ok());
         machine.permit(());
         assert!(matches!(machine.receive(open(0)), Ok(Request::Open(_))));
@@ -340,7 +415,7 @@ mod tests {
 
     #[test]
     fn a_terminal_that_is_given_back_makes_room() {
-        let mut machine = Machine::new(1, 1, 128);
+        let mut machine = Machine::new(1, 1, 128, FORWARDS);
         assert!(machine.receive(login("alice")).is_ok());
         machine.permit(());
         for _ in 0..3 {
@@ -352,6 +427,21 @@ mod tests {
         assert!(matches!(machine.receive(open(0)), Ok(Request::Open(_))));
         let running = machine.receive(FromSession::Release { channel: 0 });
         assert_eq!(running, Err(Violation::OutOfOrder("Release")));
+    }
+
+    fn forward() -> impl Strategy<Value = FromSession> {
+        let endpoint =
+            || ("[a-z]{0,300}", 0u16..3).prop_map(|(host, port)| Endpoint::Tcp { host, port });
+        let number = || prop_oneof![0u32..20, (1u32 << 31)..((1 << 31) + 4)];
+        prop_oneof![
+            (number(), endpoint())
+                .prop_map(|(forward, target)| FromSession::Connect { forward, target }),
+            (number(), endpoint()).prop_map(|(forward, at)| FromSession::Listen { forward, at }),
+            (number(), 0u32..4)
+                .prop_map(|(forward, channel)| FromSession::ForwardAgent { forward, channel }),
+            number().prop_map(|forward| FromSession::Taken { forward }),
+            number().prop_map(|forward| FromSession::EndForward { forward }),
+        ]
     }
 
     fn message() -> impl Strategy<Value = FromSession> {
@@ -371,6 +461,7 @@ mod tests {
             channel.clone().prop_map(open),
             (channel, "[A-Z]{0,4}")
                 .prop_map(|(channel, name)| FromSession::Signal { channel, name }),
+            forward(),
         ]
     }
 
@@ -402,7 +493,7 @@ mod tests {
             messages in proptest::collection::vec(message(), 0..24),
             rules: bool,
         ) {
-            let mut machine = Machine::new(2, 2, 128);
+            let mut machine = Machine::new(2, 2, 128, FORWARDS);
             let mut asked_for_alice = false;
             for message in messages {
                 let Ok(request) = machine.receive(message) else {
@@ -421,7 +512,13 @@ mod tests {
                     Request::AllocatePty(_)
                     | Request::Release(_)
                     | Request::Open(_)
-                    | Request::Signal { .. } => {
+                    | Request::Signal { .. }
+                    | Request::Connect { .. }
+                    | Request::Listen { .. }
+                    | Request::ForwardAgent { .. }
+                    | Request::EndForward(_)
+                    | Request::Admit
+                    | Request::RefuseForward { .. } => {
                         prop_assert!(rules && asked_for_alice);
                         let proof = machine.permitted().expect("a proof");
                         prop_assert_eq!(proof.passwd().account.login.as_str(), "alice");

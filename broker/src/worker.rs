@@ -3,6 +3,7 @@
 mod basis;
 mod channels;
 mod connection;
+mod forwards;
 mod overseer;
 mod processes;
 mod session_process;
@@ -132,6 +133,8 @@ fn accept(manager: &OwnedFd, id: &str) -> Result<Connection, Refusal> {
         max_channels: basis.config.limits.channels,
         max_variables: basis.config.limits.environment_variables,
         max_variable_bytes: basis.config.limits.environment_bytes,
+        max_forwards: basis.config.limits.forwards,
+        connect: basis.config.limits.connect,
     };
     let session = SessionProcess::start(&tcp, &link, hello)?;
     tell_manager(manager, id, &basis);

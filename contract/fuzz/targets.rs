@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use meshd_contract::broker::{FromManager, FromSession, ToManager, ToManagerLink, ToSession};
+use meshd_contract::helper::{FromHelper, ToHelper};
 use meshd_contract::wire::{self, WireError};
 use nix::sys::socket::MsgFlags;
 use serde::Serialize;
@@ -16,12 +17,14 @@ pub(crate) fn messages(input: &[u8]) -> String {
     let Some((kind, packet)) = input.split_first() else {
         return "empty".to_owned();
     };
-    match kind % 5 {
+    match kind % 7 {
         0 => receive::<FromManager>(packet),
         1 => receive::<ToManager>(packet),
         2 => receive::<FromSession>(packet),
         3 => receive::<ToSession>(packet),
-        _ => receive::<ToManagerLink>(packet),
+        4 => receive::<ToManagerLink>(packet),
+        5 => receive::<ToHelper>(packet),
+        _ => receive::<FromHelper>(packet),
     }
 }
 

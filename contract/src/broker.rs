@@ -19,6 +19,11 @@
 //!                           <- Open            Opened + fds | Failed ->
 //!                           <- Signal
 //!                           <- Traffic
+//!                           <- Connect         Connected + socket | NotForwarded ->
+//!                           <- Listen, ForwardAgent
+//!                                              Listening | NotForwarded ->
+//!                                              Accepted + socket ->
+//!                           <- Taken, EndForward
 //!                                              Notice, Exited, Revoked ->
 //! ```
 //!
@@ -28,6 +33,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::forward::{Endpoint, ForwardFailure, Origin};
 use crate::identity::NodeId;
 use crate::time::Timestamp;
 
@@ -203,7 +209,42 @@ pub enum FromSession {
         /// Bytes of channels to the client.
         sent: u64,
     },
+    /// The client asks for a connection to somewhere.
+    Connect {
+        /// Chosen by the session process: below [`FIRST_ACCEPTED`], and above every other one that
+        /// it has chosen before.
+        forward: u32,
+        /// Where to.
+        target: Endpoint,
+    },
+    /// The client asks for connections from somewhere.
+    Listen {
+        /// Chosen as for [`FromSession::Connect`].
+        forward: u32,
+        /// Where.
+        at: Endpoint,
+    },
+    /// The client offers its agent to what runs on this channel from now on.
+    ForwardAgent {
+        /// Chosen as for [`FromSession::Connect`].
+        forward: u32,
+        /// The channel.
+        channel: u32,
+    },
+    /// The client has taken the accepted connection.
+    Taken {
+        /// As [`ToSession::Accepted`] named it.
+        forward: u32,
+    },
+    /// The connection has ended, or nothing more is to be accepted.
+    EndForward {
+        /// The number.
+        forward: u32,
+    },
 }
+
+/// The first number of accepted connections, which the worker chooses.
+pub const FIRST_ACCEPTED: u32 = 1 << 31;
 
 /// What to start on a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -277,6 +318,35 @@ pub enum ToSession {
     },
     /// The right to be here has ended: say [`ACCESS_REVOKED`] and close.
     Revoked,
+    /// The connected socket, one descriptor; the answer to [`FromSession::Connect`].
+    Connected {
+        /// The number.
+        forward: u32,
+    },
+    /// Connections are accepted; the answer to [`FromSession::Listen`] and
+    /// [`FromSession::ForwardAgent`].
+    Listening {
+        /// The number.
+        forward: u32,
+        /// The port; 0 for a Unix socket.
+        port: u16,
+    },
+    /// There is no such forward, or not any more.
+    NotForwarded {
+        /// The number.
+        forward: u32,
+        /// Why.
+        failure: ForwardFailure,
+    },
+    /// A connection was accepted; one descriptor.
+    Accepted {
+        /// What accepted it.
+        listener: u32,
+        /// Its own number, from [`FIRST_ACCEPTED`] on.
+        forward: u32,
+        /// From where it comes.
+        origin: Origin,
+    },
 }
 
 /// What a revoked user reads.
@@ -300,6 +370,10 @@ pub struct Hello {
     pub max_variables: u32,
     /// The most bytes of these variables, names and values.
     pub max_variable_bytes: u32,
+    /// The most forwarded connections at a time.
+    pub max_forwards: u32,
+    /// How long a forward may take to connect, in seconds.
+    pub connect: u32,
 }
 
 /// What a permitted login may do.

@@ -11,6 +11,8 @@ pub mod address;
 pub mod broker;
 pub mod document;
 pub mod filter;
+pub mod forward;
+pub mod helper;
 pub mod identity;
 pub mod key;
 pub mod login;

@@ -12,10 +12,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use meshd_contract::broker::{
-    ChannelDescription, ConnectionLimits, Denial, Description, ExitStatus, FromManager,
-    FromSession, Hello, MAX_MESSAGE_BYTES, Open, OpenKind, PROTOCOL, Permitted, SandboxReport,
-    ToManager, ToManagerLink, ToSession,
+    ChannelDescription, ConnectionLimits, Denial, Description, ExitStatus, FIRST_ACCEPTED,
+    FromManager, FromSession, Hello, MAX_MESSAGE_BYTES, Open, OpenKind, PROTOCOL, Permitted,
+    SandboxReport, ToManager, ToManagerLink, ToSession,
 };
+use meshd_contract::forward::{Endpoint, ForwardFailure, Origin};
+use meshd_contract::helper::{FromHelper, ToHelper};
 use meshd_contract::identity::NodeId;
 use meshd_contract::time::Timestamp;
 use serde::Serialize;
@@ -133,6 +135,12 @@ fn seeds() -> Vec<Vec<u8>> {
             missing: vec!["no Landlock".to_owned()],
         })),
     );
+    for message in to_helper() {
+        add(5, encoded(&message));
+    }
+    for message in from_helper() {
+        add(6, encoded(&message));
+    }
     seeds
 }
 
@@ -202,6 +210,24 @@ fn from_session() -> Vec<FromSession> {
             received: u64::MAX,
             sent: 0,
         },
+        FromSession::Connect {
+            forward: 1,
+            target: endpoint(),
+        },
+        FromSession::Listen {
+            forward: 2,
+            at: Endpoint::Unix {
+                path: b"/run/user/1000/gnupg/S.gpg-agent".to_vec(),
+            },
+        },
+        FromSession::ForwardAgent {
+            forward: 3,
+            channel: 0,
+        },
+        FromSession::Taken {
+            forward: FIRST_ACCEPTED,
+        },
+        FromSession::EndForward { forward: 1 },
     ]
 }
 
@@ -216,6 +242,8 @@ fn to_session() -> Vec<ToSession> {
             max_channels: 10,
             max_variables: 128,
             max_variable_bytes: 64 << 10,
+            max_forwards: 256,
+            connect: 60,
         }),
         ToSession::Signed {
             signature: vec![9; 83],
@@ -248,6 +276,71 @@ fn to_session() -> Vec<ToSession> {
             },
         },
         ToSession::Revoked,
+        ToSession::Connected { forward: 1 },
+        ToSession::Listening {
+            forward: 2,
+            port: 8080,
+        },
+        ToSession::NotForwarded {
+            forward: 1,
+            failure: ForwardFailure::Failed("Connection refused".to_owned()),
+        },
+        ToSession::Accepted {
+            listener: 2,
+            forward: FIRST_ACCEPTED,
+            origin: origin(),
+        },
+    ]
+}
+
+fn endpoint() -> Endpoint {
+    Endpoint::Tcp {
+        host: "db1.example.com".to_owned(),
+        port: 5432,
+    }
+}
+
+fn origin() -> Origin {
+    Origin {
+        address: "fd00::1".to_owned(),
+        port: 40_000,
+    }
+}
+
+fn to_helper() -> Vec<ToHelper> {
+    vec![
+        ToHelper::Connect {
+            number: 1,
+            target: endpoint(),
+            seconds: 60,
+        },
+        ToHelper::Listen {
+            number: 2,
+            at: endpoint(),
+            anywhere: false,
+        },
+        ToHelper::ListenAgent { number: 3 },
+        ToHelper::Close { number: 2 },
+        ToHelper::Accept { more: 32 },
+    ]
+}
+
+fn from_helper() -> Vec<FromHelper> {
+    vec![
+        FromHelper::Connected { number: 1 },
+        FromHelper::Listening {
+            number: 3,
+            port: 0,
+            path: b"/tmp/meshd-0123456789abcdef/agent.7".to_vec(),
+        },
+        FromHelper::Failed {
+            number: 1,
+            words: "Connection refused".to_owned(),
+        },
+        FromHelper::Accepted {
+            number: 2,
+            origin: origin(),
+        },
     ]
 }
 

@@ -1,9 +1,13 @@
 //! `meshd-helper`: what a connection needs of the user's world beside a shell.
 //!
-//! The worker starts it as the logged-in user, inside the PAM session, with the channel as
-//! descriptors 0 to 2. It has no privilege and needs none.
+//! The worker starts it as the logged-in user, inside the PAM session: for file transfer with the
+//! channel as descriptors 0 to 2, for forwards with a socket to the worker as descriptor 3. It has
+//! no privilege and needs none.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+mod resolve;
+mod sockets;
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -25,7 +29,10 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
         [word] if word == OsStr::new("sftp") => sftp(),
-        _ => fail("usage: meshd-helper sftp", 2),
+        [word] if word == OsStr::new("sockets") => sockets::serve()
+            .map_or_else(|error| fail(&error.to_string(), 2), |()| ExitCode::SUCCESS),
+        [word] if word == OsStr::new("resolve") => resolve::answer(),
+        _ => fail("usage: meshd-helper sftp|sockets|resolve", 2),
     }
 }
 

@@ -85,6 +85,8 @@ mod tests {
             max_channels: 0,
             max_variables: count,
             max_variable_bytes: bytes,
+            max_forwards: 256,
+            connect: 60,
         };
         Admission::new(VariableLimits::of(&hello))
     }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::listening::Agent;
 use super::output::{Output, Stream};
 use super::pipe::Pipe;
 use super::request::Request;
@@ -34,6 +35,7 @@ pub(super) struct SessionChannel {
     pub(super) input: Option<ChannelReadHalf>,
     pub(super) output: Arc<Output>,
     pub(super) link: ChannelLink,
+    pub(super) agent: Arc<Agent>,
 }
 
 /// What the client has set up before it asked for a program.
@@ -146,6 +148,7 @@ impl SessionChannel {
                     preparation.terminal.is_some()
                 }
                 Request::WindowChange(size) => preparation.resize(size),
+                Request::Agent => self.agent.offer(self.link.number()).await,
                 _ => false,
             };
             self.output.reply(reply, done).await;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use meshd_contract::broker::{Hello, MAX_ENVIRONMENT_VARIABLES};
+use meshd_contract::forward::Endpoint;
 use russh::keys::PublicKey;
 use russh::keys::ssh_key::HashAlg;
 use russh::server::{
@@ -21,8 +22,10 @@ use super::algorithms::{Family, cpu_has_aes, offer};
 use super::authentication::{Authentication, Outcome, SERVED};
 use super::channel::{Asked, SessionChannel};
 use super::end::End;
+use super::forward;
 use super::host_key::HostKeys;
 use super::inherited::Inherited;
+use super::listening::{Agent, GLOBAL_QUEUE, GlobalRequest, Listening, Tasks};
 use super::output::{Output, Stream, shown};
 use super::request::Request;
 use super::traffic;
@@ -47,7 +50,12 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), SessionError> {
     // Its end tells the manager that the process has ended.
     let _manager = inherited.manager;
-    let worker = Worker::new(inherited.worker, Duration::from_secs(hello.answer.into()))?;
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    let worker = Worker::new(
+        inherited.worker,
+        seconds(hello.answer),
+        seconds(hello.connect),
+    )?;
     let keys = HostKeys::new(&hello.host_keys);
     if keys.locked().is_empty() {
         transport::refuse(inherited.connection, "meshd: this host has no host key").await?;
@@ -59,10 +67,13 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
         variables: VariableLimits::of(&hello),
         name: hello.connection,
         max_channels: usize::try_from(hello.max_channels).unwrap_or(usize::MAX),
+        max_forwards: usize::try_from(hello.max_forwards).unwrap_or(usize::MAX),
         worker: worker.clone(),
         keys,
         authentication: Arc::default(),
         channels: Mutex::default(),
+        forwards: Arc::default(),
+        listening: OnceLock::new(),
         handle: OnceLock::new(),
         ends,
     });
@@ -129,6 +140,7 @@ async fn begin(
     let session = run_stream(Arc::new(config), transport, client).await?;
     // The engine's task starts at the next wait, so its handler finds the handle.
     let _ = shared.handle.set(session.handle());
+    shared.serve_global_requests(session.handle());
     Ok(session)
 }
 
@@ -137,10 +149,13 @@ struct Shared {
     name: String,
     max_channels: usize,
     variables: VariableLimits,
+    max_forwards: usize,
     worker: Arc<Worker>,
     keys: HostKeys,
     authentication: Arc<Authentication>,
     channels: Mutex<HashMap<ChannelId, OpenChannel>>,
+    forwards: Arc<Tasks>,
+    listening: OnceLock<(mpsc::Sender<GlobalRequest>, Arc<Agent>)>,
     handle: OnceLock<Handle>,
     ends: mpsc::Sender<End>,
 }
@@ -167,6 +182,28 @@ impl Shared {
         let _ = self.ends.try_send(end);
     }
 
+    fn serve_global_requests(&self, handle: Handle) {
+        let listening = Listening {
+            worker: self.worker.clone(),
+            handle,
+            tasks: self.forwards.clone(),
+            most: self.max_forwards,
+        };
+        let (requests, asked) = mpsc::channel(GLOBAL_QUEUE);
+        let agent = Arc::new(Agent::new(listening.clone()));
+        tokio::spawn(listening.serve(asked));
+        let _ = self.listening.set((requests, agent));
+    }
+
+    /// Starts a forward's task.
+    async fn forward(&self, target: Endpoint, channel: Channel<Msg>, reply: ChannelOpenHandle) {
+        let task = forward::open(self.worker.clone(), target, channel, reply);
+        // A task that is not started refuses the channel.
+        self.forwards.spawn(self.max_forwards, task);
+        // It gets its turn even while the socket has more.
+        tokio::task::yield_now().await;
+    }
+
     /// Starts the channel's task.
     fn open(&self, channel: Channel<Msg>) -> Result<(), russh::Error> {
         let id = channel.id();
@@ -174,11 +211,13 @@ impl Shared {
         let traffic = self.worker.traffic().clone();
         let output = Arc::new(Output::new(output, self.handle()?, traffic));
         let (requests, asked) = mpsc::channel(REQUEST_QUEUE);
+        let (_, agent) = self.listening.get().ok_or(russh::Error::Inconsistent)?;
         let session = SessionChannel {
             requests: asked,
             input: Some(input),
             output: output.clone(),
             link: self.worker.channel(),
+            agent: agent.clone(),
         };
         let task = tokio::spawn(session.serve()).abort_handle();
         let open = OpenChannel {
@@ -202,6 +241,7 @@ impl Shared {
     /// Hangs every channel up, tells its user why, and closes the connection.
     async fn farewell(&self, end: &End) {
         let (code, text) = end.reason();
+        self.forwards.end();
         let channels: Vec<OpenChannel> = self.channels().drain().map(|(_, open)| open).collect();
         for channel in &channels {
             channel.task.abort();
@@ -311,6 +351,57 @@ impl Handler for Client {
             self.shared.end(End::Flood);
         }
         // The channel's task gets its turn even while the socket has more.
+        tokio::task::yield_now().await;
+        Ok(true)
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let Ok(port) = u16::try_from(port) else {
+            reply.reject(ChannelOpenFailure::ConnectFailed).await;
+            return Ok(());
+        };
+        let host = host.to_owned();
+        let target = Endpoint::Tcp { host, port };
+        self.shared.forward(target, channel, reply).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let path = path.as_bytes().to_vec();
+        let target = Endpoint::Unix { path };
+        self.shared.forward(target, channel, reply).await;
+        Ok(())
+    }
+
+    async fn global_request(
+        &mut self,
+        name: &str,
+        want_reply: bool,
+        request: &[u8],
+    ) -> Result<bool, Self::Error> {
+        let asked = (name.to_owned(), want_reply, request.to_vec());
+        let sent = match self.shared.listening.get() {
+            Some((requests, _)) => requests.try_send(asked),
+            None => return Ok(false),
+        };
+        if let Err(mpsc::error::TrySendError::Full(_)) = sent {
+            self.shared.end(End::Flood);
+        }
         tokio::task::yield_now().await;
         Ok(true)
     }

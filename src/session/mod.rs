@@ -11,8 +11,11 @@ mod channel;
 mod connection;
 mod end;
 mod exit;
+mod forward;
+mod forward_link;
 mod host_key;
 mod inherited;
+mod listening;
 mod login;
 mod memory;
 mod output;
@@ -87,7 +90,7 @@ pub fn run() -> Result<(), SessionError> {
     privileges::enter_empty_root(paths::EMPTY_ROOT)?;
     privileges::drop_all()?;
     let hello = worker::read_hello(&inherited.worker, HELLO_DEADLINE)?;
-    privileges::limit(hello.max_channels)?;
+    privileges::limit(hello.max_channels, hello.max_forwards)?;
     transport::prepare(&inherited.connection)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

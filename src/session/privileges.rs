@@ -18,6 +18,9 @@ const FDS_PER_CHANNEL: u64 = 4;
 /// More channels than any configuration needs; bounds what a connection can hold open.
 const MOST_CHANNELS: u64 = 1024;
 
+/// More forwarded connections than any configuration needs.
+const MOST_FORWARDS: u64 = 4096;
+
 /// Makes `path` the root directory.
 ///
 /// # Errors
@@ -56,20 +59,21 @@ pub(super) fn drop_all() -> Result<(), SessionError> {
     nix::sys::prctl::set_dumpable(false).map_err(|errno| denied("core dumps", errno))
 }
 
-/// Sets the resource limits for `channels` channels: no new process or thread, no byte into a
+/// Sets the resource limits for so many channels and forwarded connections: no new process or thread, no byte into a
 /// file, no more descriptors than are needed.
 ///
 /// # Errors
 /// [`SessionError::Privilege`] when the kernel refuses.
-pub(super) fn limit(channels: u32) -> Result<(), SessionError> {
+pub(super) fn limit(channels: u32, forwards: u32) -> Result<(), SessionError> {
     let channels = u64::from(channels).min(MOST_CHANNELS);
+    let forwards = u64::from(forwards).min(MOST_FORWARDS);
     let limits = [
         (Resource::RLIMIT_NPROC, 0),
         (Resource::RLIMIT_FSIZE, 0),
         (Resource::RLIMIT_CORE, 0),
         (
             Resource::RLIMIT_NOFILE,
-            OWN_FDS + FDS_PER_CHANNEL * channels,
+            OWN_FDS + FDS_PER_CHANNEL * channels + forwards,
         ),
     ];
     for (resource, limit) in limits {

@@ -35,6 +35,8 @@ pub(super) enum Request {
     Break(u32),
     /// The client takes no more output.
     EndOfWrite,
+    /// `auth-agent-req@openssh.com`.
+    Agent,
     /// Any other, and any that cannot be read.
     Unknown,
 }
@@ -66,16 +68,26 @@ impl Request {
             "signal" => Self::Signal(String::from_utf8(reader.string()?.to_vec()).ok()?),
             "break" => Self::Break(reader.number()?),
             "eow@openssh.com" => Self::EndOfWrite,
+            "auth-agent-req@openssh.com" => Self::Agent,
             _ => return None,
         })
     }
 }
 
 /// The rest of a message (RFC 4251, section 5).
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn number(&mut self) -> Option<u32> {
+    pub(super) fn new(fields: &'a [u8]) -> Self {
+        Self(fields)
+    }
+
+    /// A string that is UTF-8.
+    pub(super) fn text(&mut self) -> Option<String> {
+        String::from_utf8(self.string()?.to_vec()).ok()
+    }
+
+    pub(super) fn number(&mut self) -> Option<u32> {
         let (number, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(u32::from_be_bytes(*number))

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::SessionError;
+use super::forward_link::ForwardRoutes;
 use super::pipe::register;
 use super::traffic::Traffic;
 
@@ -25,6 +26,9 @@ const SIGN_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long there may be no room for a message to the worker.
 const SEND_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Somewhat longer than the worker waits.
+const FORWARD_MARGIN: Duration = Duration::from_secs(20);
 
 /// Messages that one channel may be behind; the worker sends a handful for each.
 const CHANNEL_QUEUE: usize = 64;
@@ -105,7 +109,12 @@ pub(super) struct Worker {
     traffic: Arc<Traffic>,
     /// How long an answer of the host's may take.
     answer: Duration,
+    /// How long a forward may take, with everything that comes before it.
+    forward: Duration,
     routes: Mutex<Routes>,
+    forwards: Mutex<ForwardRoutes>,
+    /// The number of the next forward.
+    next_forward: tokio::sync::Mutex<u32>,
 }
 
 #[derive(Default)]
@@ -121,13 +130,20 @@ impl Worker {
     ///
     /// # Errors
     /// The kernel's, when the socket cannot be watched.
-    pub(super) fn new(socket: OwnedFd, answer: Duration) -> std::io::Result<Arc<Self>> {
+    pub(super) fn new(
+        socket: OwnedFd,
+        answer: Duration,
+        connect: Duration,
+    ) -> std::io::Result<Arc<Self>> {
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Arc::new(Self {
             socket: register(socket)?,
             traffic: Arc::default(),
             answer,
+            forward: answer + connect + FORWARD_MARGIN,
             routes: Mutex::default(),
+            forwards: Mutex::default(),
+            next_forward: tokio::sync::Mutex::new(0),
         }))
     }
 
@@ -148,6 +164,7 @@ impl Worker {
             if let Err(end) = routed {
                 // Whoever waits must not wait for an answer that cannot come.
                 *self.routes() = Routes::default();
+                *self.forwards() = ForwardRoutes::default();
                 return end;
             }
         }
@@ -223,6 +240,16 @@ impl Worker {
             ToSession::Failed { channel, message } => (channel, ToChannel::Failed(message)),
             ToSession::Notice { channel, text } => (channel, ToChannel::Notice(text)),
             ToSession::Exited { channel, status } => (channel, ToChannel::Exited(status)),
+            message @ (ToSession::Connected { .. }
+            | ToSession::Listening { .. }
+            | ToSession::NotForwarded { .. }
+            | ToSession::Accepted { .. }) => {
+                let unwanted = self.forwards().dispatch(message, fds);
+                if let Some(forward) = unwanted {
+                    self.tell(FromSession::EndForward { forward });
+                }
+                return Ok(());
+            }
         };
         // A channel that the client has closed is not there any more.
         match self
@@ -243,7 +270,30 @@ impl Worker {
         deliver(waiting, verdict, "a decision")
     }
 
-    async fn send(&self, message: &FromSession) -> Result<(), Unanswered> {
+    /// Sends a message from where nothing can wait. Without room for it the worker counts one
+    /// forward or terminal more, until the connection ends.
+    pub(super) fn tell(&self, message: FromSession) {
+        let _ = wire::send(self.socket.get_ref().as_fd(), &message, &[]);
+    }
+
+    /// The number of the next forward, until it was sent.
+    pub(super) async fn next_forward(&self) -> tokio::sync::MutexGuard<'_, u32> {
+        self.next_forward.lock().await
+    }
+
+    /// Waits for the answer to a question about a forward.
+    pub(super) async fn forward_answered<T>(
+        &self,
+        answer: oneshot::Receiver<T>,
+    ) -> Result<T, Unanswered> {
+        answered(self.forward, answer).await
+    }
+
+    pub(super) fn forwards(&self) -> MutexGuard<'_, ForwardRoutes> {
+        self.forwards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) async fn send(&self, message: &FromSession) -> Result<(), Unanswered> {
         let sent = self.socket.async_io(Interest::WRITABLE, |socket| {
             nonblocking(wire::send(socket.as_fd(), message, &[]))
         });
@@ -294,6 +344,11 @@ impl ChannelLink {
             .await
     }
 
+    /// By what the worker knows the channel.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
     /// Passes a signal on.
     ///
     /// # Errors
@@ -333,9 +388,7 @@ impl Drop for ChannelLink {
         self.worker.report_traffic();
         if self.terminal_waits {
             let channel = self.number;
-            let release = FromSession::Release { channel };
-            // Without room for it the worker keeps one terminal more, until the connection ends.
-            let _ = wire::send(self.worker.socket.get_ref().as_fd(), &release, &[]);
+            self.worker.tell(FromSession::Release { channel });
         }
     }
 }

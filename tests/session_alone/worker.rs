@@ -13,6 +13,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use meshd_contract::broker::{
     Denial, ExitStatus, FromSession, Hello, Open, OpenKind, Permitted, ToSession,
 };
+use meshd_contract::forward::ForwardFailure;
 use meshd_contract::wire;
 use nix::pty::openpty;
 
@@ -168,6 +169,8 @@ impl State {
                 max_channels: self.manners.max_channels,
                 max_variables: 128,
                 max_variable_bytes: 64 << 10,
+                max_forwards: 256,
+                connect: 60,
             }),
             &[],
         );
@@ -228,6 +231,13 @@ impl State {
             FromSession::Open(open) => self.open(open),
             FromSession::Traffic { received, sent } => {
                 self.note(format!("traffic {received} {sent}"));
+            }
+            FromSession::Taken { .. } | FromSession::EndForward { .. } => {}
+            FromSession::Connect { forward, .. }
+            | FromSession::Listen { forward, .. }
+            | FromSession::ForwardAgent { forward, .. } => {
+                let failure = ForwardFailure::Prohibited("no forwards here".to_owned());
+                self.send(&ToSession::NotForwarded { forward, failure }, &[]);
             }
             FromSession::Signal { channel, name } => {
                 self.note(format!("signal {name}"));

@@ -100,9 +100,13 @@ impl Basis {
 
     /// Decides a login that was permitted again.
     pub(super) fn still_permits(&self, checked: &AccountChecked) -> Result<(), Denial> {
+        self.in_force(checked).map(drop)
+    }
+
+    /// What permits a login now: the rule may be another one than at the start.
+    pub(super) fn in_force(&self, checked: &AccountChecked) -> Result<Authorized, Denial> {
         let authorized = checked.authorized();
-        let again = authorized.again(&self.bound, &self.document, &self.config, now());
-        again.map(drop)
+        authorized.again(&self.bound, &self.document, &self.config, now())
     }
 
     /// Policy, account, shell, PAM: in this order, so that only what policy permits is told from

@@ -17,6 +17,7 @@ use nix::unistd::{Gid, Pid, getgroups, pipe2, setgroups};
 use thiserror::Error;
 
 use super::basis::Basis;
+use super::forwards::Forwards;
 use super::now;
 use super::processes::Processes;
 use crate::account::{self, LookupError, Passwd};
@@ -32,6 +33,12 @@ use crate::process::{self, Identity, Plan, StartError};
 use crate::pty::{self, Terminal};
 use crate::record::{self, Event, Fact, Records};
 
+/// More channels than a connection has.
+const MOST_AGENTS: usize = 1024;
+
+/// The number that no channel has.
+const NO_CHANNEL: u32 = u32::MAX;
+
 /// What the session process is sent in answer to one request, in this order.
 pub(super) type Answer = Vec<(ToSession, Vec<OwnedFd>)>;
 
@@ -45,6 +52,8 @@ pub(super) struct Channels {
     processes: Processes,
     terminals: BTreeMap<u32, Terminal>,
     running: BTreeMap<Pid, Running>,
+    /// The path of the client's agent, for the channels that it is offered to.
+    agents: BTreeMap<u32, String>,
 }
 
 /// An open PAM session. Nothing is started as the account without one.
@@ -89,6 +98,7 @@ impl Channels {
             processes: Processes::new(session_process),
             terminals: BTreeMap::new(),
             running: BTreeMap::new(),
+            agents: BTreeMap::new(),
         }
     }
 
@@ -135,7 +145,13 @@ impl Channels {
             Request::Sign { .. }
             | Request::Login { .. }
             | Request::Count { .. }
-            | Request::Refuse { .. } => Vec::new(),
+            | Request::Refuse { .. }
+            | Request::Connect { .. }
+            | Request::Listen { .. }
+            | Request::ForwardAgent { .. }
+            | Request::EndForward(_)
+            | Request::Admit
+            | Request::RefuseForward { .. } => Vec::new(),
         }
     }
 
@@ -212,20 +228,58 @@ impl Channels {
         open: &Open,
         checked: &AccountChecked,
     ) -> Result<(), Answer> {
-        if self.session.is_some() {
-            return Ok(());
-        }
         let terminal = self.terminals.get(&open.channel);
         let terminal = terminal.map(|terminal| terminal.path.clone());
-        match self.session(checked.authorized().passwd(), terminal.as_deref()) {
-            Ok(session) => {
-                self.session = Some(session);
-                Ok(())
-            }
-            Err(error) => {
-                self.close_pam();
-                Err(vec![self.failed(open.channel, &error)])
-            }
+        self.need_session(terminal.as_deref(), checked)
+            .map_err(|error| vec![self.failed(open.channel, &error)])
+    }
+
+    fn need_session(
+        &mut self,
+        terminal: Option<&str>,
+        checked: &AccountChecked,
+    ) -> Result<(), ChannelError> {
+        if self.session.is_none() {
+            let session = self.session(checked.authorized().passwd(), terminal);
+            self.session = Some(session.inspect_err(|_| self.close_pam())?);
+        }
+        Ok(())
+    }
+
+    /// Starts the helper like a shell, in the PAM session. What cannot be is one sentence for the
+    /// client.
+    pub(super) fn start_helper(
+        &mut self,
+        forwards: &mut Forwards,
+        checked: &AccountChecked,
+    ) -> Result<(), String> {
+        let begun = self.need_session(None, checked);
+        begun.map_err(|error| self.no_helper(&error))?;
+        let nothing = Open {
+            channel: NO_CHANNEL,
+            kind: OpenKind::Shell,
+            term: Vec::new(),
+            environment: Vec::new(),
+        };
+        let environment = self.environment(&nothing, checked.authorized(), None);
+        let session = self.session.as_ref();
+        let identity = session.map(|session| session.identity.clone());
+        let identity = identity.ok_or_else(|| Errno::EPERM.desc().to_owned())?;
+        let started = forwards.start(&identity, &environment);
+        started.map_err(|error| self.no_helper(&error))
+    }
+
+    fn no_helper(&self, error: &dyn std::error::Error) -> String {
+        let cause = error.source().map(|cause| format!(": {cause}"));
+        let cause = cause.unwrap_or_default();
+        self.records.note(&format!("no forwards: {error}{cause}"));
+        error.to_string()
+    }
+
+    /// From now on, what is started on this channel finds the client's agent there.
+    pub(super) fn offer_agent(&mut self, channel: u32, path: String) {
+        if self.agents.len() < MOST_AGENTS {
+            self.agents.insert(channel, path);
         }
     }
 
@@ -286,6 +340,9 @@ impl Channels {
         if let Some(path) = terminal {
             connection.push(("SSH_TTY", path.to_owned()));
         }
+        if let Some(path) = self.agents.get(&open.channel) {
+            connection.push(("SSH_AUTH_SOCK", path.clone()));
+        }
         if let (Some(_), OpenKind::Exec(command)) = (&authorized.rule().rights.command, &open.kind)
         {
             let original = String::from_utf8_lossy(command).into_owned();
@@ -344,6 +401,7 @@ impl Channels {
             };
             let running = self.running.remove(&pid);
             if let Some(running) = &running {
+                self.agents.remove(&running.channel);
                 self.record_end(running, status);
             }
             ended.push((pid, running.map(|running| running.channel), status));

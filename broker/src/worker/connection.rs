@@ -1,6 +1,8 @@
 //! The worker's loop: messages of the session process, newer peer documents, ended children, the
 //! clock.
 
+mod forwarding;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::basis::Basis;
 use super::channels::Channels;
+use super::forwards::Forwards;
 use super::now;
 use super::overseer::{Order, Overseer};
 use super::session_process::{Heard, SessionProcess};
@@ -32,6 +35,7 @@ pub(super) struct Connection {
     signals: SignalFd,
     machine: Machine<AccountChecked>,
     channels: Channels,
+    forwards: Forwards,
     overseer: Overseer,
     started: Instant,
     traffic: Traffic,
@@ -53,6 +57,7 @@ struct Ready {
     signals: bool,
     session: bool,
     overseer: bool,
+    helper: bool,
 }
 
 /// Why the loop ends.
@@ -77,10 +82,12 @@ impl Connection {
             host_keys.count(),
             limits.channels as usize,
             limits.environment_variables as usize,
+            limits.of_forwards(),
         );
         Self {
             machine,
             channels: Channels::new(&basis, session.pid()),
+            forwards: Forwards::new(&basis.records, &basis.config),
             basis,
             host_keys,
             session,
@@ -100,6 +107,7 @@ impl Connection {
                 break end;
             }
         };
+        self.forwards.close();
         let reason = match end {
             End::HangUp(reason) => {
                 self.channels.hang_up();
@@ -133,7 +141,7 @@ impl Connection {
 
     /// How long the user database, PAM and logind may take.
     fn patience(&self) -> Duration {
-        Duration::from_secs(self.basis.config.limits.answer.into())
+        patience(&self.basis)
     }
 
     /// Tells the session process that all is over; it has a moment to tell the client.
@@ -176,6 +184,7 @@ impl Connection {
         self.recheck();
         self.end_if_revoked()?;
         self.end_if_late()?;
+        self.hear_helper(ready.helper);
         if ready.session && self.session.is_open() {
             self.read_message()?;
         }
@@ -194,6 +203,7 @@ impl Connection {
             Some(self.signals.as_fd()),
             session,
             self.overseer.socket().map(AsFd::as_fd),
+            self.forwards.socket().map(AsFd::as_fd),
         ];
         let watched = sources.iter().flatten();
         let mut watched: Vec<PollFd<'_>> = watched
@@ -204,13 +214,14 @@ impl Connection {
             Err(errno) => return Err(End::HangUp(format!("cannot wait for events: {errno}"))),
         }
         let mut watched = watched.iter().map(|entry| entry.any() == Some(true));
-        let [changes, signals, session, overseer] =
+        let [changes, signals, session, overseer, helper] =
             sources.map(|source| source.is_some() && watched.next() == Some(true));
         Ok(Ready {
             changes,
             signals,
             session,
             overseer,
+            helper,
         })
     }
 
@@ -218,10 +229,14 @@ impl Connection {
     /// a right may end.
     fn timeout(&self) -> PollTimeout {
         const RETRY: Duration = Duration::from_secs(1);
+        const ROUNDING: Duration = Duration::from_millis(1);
         let wait = match self.revoked_until {
             Some(_) => Duration::from_millis(50),
             None => self.next_expiry().unwrap_or(self.grace_left()),
         };
+        let late = self.forwards.deadline();
+        let late = late.map(|at| at.saturating_duration_since(Instant::now()) + ROUNDING);
+        let wait = late.map_or(wait, |late| wait.min(late));
         let wait = if self.basis.is_unread() {
             wait.min(RETRY)
         } else {
@@ -272,6 +287,9 @@ impl Connection {
                 self.session.set_reaped();
                 continue;
             }
+            if self.forwards.has_ended(pid) {
+                self.helper_ended();
+            }
             if let Some(channel) = channel {
                 self.machine.closed(channel);
                 self.session
@@ -305,6 +323,7 @@ impl Connection {
         self.revoked_until = Some(Instant::now() + grace);
         self.machine.end();
         self.session.tell(&ToSession::Revoked, &[]);
+        self.forwards.close();
         self.channels.hang_up();
         self.channels.processes().hang_up();
     }
@@ -335,7 +354,11 @@ impl Connection {
             login: authorized.map(|authorized| authorized.passwd().account.login.to_string()),
             rule: authorized.map(|authorized| authorized.rule().origin.clone()),
             since: basis.began,
-            channels: self.channels.describe(),
+            channels: [
+                self.channels.describe(),
+                self.forwards.describe().into_iter().collect(),
+            ]
+            .concat(),
             received: self.traffic.received,
             sent: self.traffic.sent,
         }
@@ -399,6 +422,12 @@ impl Connection {
             Request::AllocatePty(_) | Request::Release(_) | Request::Signal { .. } => {
                 self.carry_out(&request);
             }
+            Request::Connect { .. }
+            | Request::Listen { .. }
+            | Request::ForwardAgent { .. }
+            | Request::EndForward(_)
+            | Request::Admit
+            | Request::RefuseForward { .. } => self.forward(request),
         }
         Ok(())
     }
@@ -451,7 +480,8 @@ impl Connection {
         let login = authorized.passwd().account.login.to_string();
         let fact = ("login", login.clone());
         self.basis.records.know(fact.clone());
-        self.channels.know(fact);
+        self.channels.know(fact.clone());
+        self.forwards.know(fact);
         let rule = authorized.rule().origin.clone();
         self.basis.records.write(Event::Accepted, &[("rule", rule)]);
         self.channels.set_pam(pam);
@@ -485,6 +515,10 @@ impl Connection {
             self.session.tell(&message, &fds);
         }
     }
+}
+
+fn patience(basis: &Basis) -> Duration {
+    Duration::from_secs(basis.config.limits.answer.into())
 }
 
 /// SIGCHLD and SIGTERM, to be read instead of being acted on.

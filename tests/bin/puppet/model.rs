@@ -130,6 +130,11 @@ impl Model {
                 self.expect(Effect::Login, Verdict::Fine)
             }
             FromSession::Traffic { .. } => Verdict::Fine,
+            FromSession::Connect { .. }
+            | FromSession::Listen { .. }
+            | FromSession::ForwardAgent { .. }
+            | FromSession::Taken { .. }
+            | FromSession::EndForward { .. } => Verdict::Perhaps,
             FromSession::AllocatePty { channel } => self.on_channel(*channel, Effect::Terminal),
             FromSession::Release { channel } => self.on_channel(*channel, Effect::Release),
             FromSession::Signal { channel, .. } => self.on_channel(*channel, Effect::Refusal),
@@ -197,7 +202,12 @@ impl Model {
     /// Takes what the worker said; an error is a broken promise.
     pub(crate) fn receive(&mut self, message: &ToSession) -> Result<(), String> {
         let kept = match message {
-            ToSession::Hello(_) | ToSession::Revoked => false,
+            ToSession::Hello(_)
+            | ToSession::Revoked
+            | ToSession::Connected { .. }
+            | ToSession::Listening { .. }
+            | ToSession::NotForwarded { .. }
+            | ToSession::Accepted { .. } => false,
             ToSession::Signed { .. } => self.came(|effect| effect == Effect::Signature).is_some(),
             ToSession::Permitted(permitted) => {
                 self.permitted = self.asked_for.as_deref() == Some(PERMITTED.as_bytes())

@@ -220,7 +220,10 @@ impl Conversation {
             | ToSession::Failed { .. }
             | ToSession::Notice { .. }
             | ToSession::Exited { .. }
+            | ToSession::Listening { .. }
+            | ToSession::NotForwarded { .. }
             | ToSession::Revoked => fds.is_empty(),
+            ToSession::Connected { .. } | ToSession::Accepted { .. } => fds.len() == 1,
         };
         if !right {
             let count = fds.len();

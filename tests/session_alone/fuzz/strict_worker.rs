@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use ed25519_dalek::Signer;
 use meshd_contract::broker::{
-    Denial, ExitStatus, FromSession, Hello, Open, OpenKind, Permitted, ToSession,
+    Denial, ExitStatus, FIRST_ACCEPTED, FromSession, Hello, Open, OpenKind, Permitted, ToSession,
 };
+use meshd_contract::forward::ForwardFailure;
 use meshd_contract::wire;
 use nix::fcntl::OFlag;
 use nix::pty::openpty;
@@ -41,6 +43,7 @@ impl StrictWorker {
             asked: false,
             over: false,
             channels: BTreeMap::new(),
+            next_forward: 0,
         };
         let thread = thread::spawn(move || conversation.run(login_grace));
         Self { permitted, thread }
@@ -69,6 +72,7 @@ struct Conversation {
     asked: bool,
     over: bool,
     channels: BTreeMap<u32, Channel>,
+    next_forward: u32,
 }
 
 impl Conversation {
@@ -84,6 +88,8 @@ impl Conversation {
                 max_channels: MAX_CHANNELS as u32,
                 max_variables: MAX_VARIABLES as u32,
                 max_variable_bytes: MAX_VARIABLE_BYTES as u32,
+                max_forwards: 256,
+                connect: 60,
             }),
             &[],
         );
@@ -127,7 +133,32 @@ impl Conversation {
             }
             FromSession::Open(open) => self.open(&open),
             FromSession::Signal { .. } => self.is_permitted(),
+            FromSession::Connect { forward, target } => {
+                let (ours, _theirs) = UnixStream::pair().expect("a pair");
+                self.send(&ToSession::Connected { forward }, &[ours.as_fd()]);
+                self.is_next(forward) && target.is_in_bounds()
+            }
+            FromSession::Listen { forward, at } => {
+                self.send(&ToSession::Listening { forward, port: 7 }, &[]);
+                self.is_next(forward) && at.is_in_bounds()
+            }
+            FromSession::ForwardAgent { forward, .. } => {
+                let failure = ForwardFailure::Failed("no agent here".to_owned());
+                self.send(&ToSession::NotForwarded { forward, failure }, &[]);
+                self.is_next(forward)
+            }
+            FromSession::Taken { .. } => false,
+            FromSession::EndForward { forward } => {
+                forward < self.next_forward && self.is_permitted()
+            }
         }
+    }
+
+    /// Whether the number was not used before.
+    fn is_next(&mut self, forward: u32) -> bool {
+        let next = forward >= self.next_forward && forward < FIRST_ACCEPTED;
+        self.next_forward = forward + 1;
+        next && self.is_permitted()
     }
 
     fn is_permitted(&self) -> bool {
@@ -196,5 +227,10 @@ fn kind(message: &FromSession) -> &'static str {
         FromSession::Open(_) => "Open",
         FromSession::Signal { .. } => "Signal",
         FromSession::Traffic { .. } => "Traffic",
+        FromSession::Connect { .. } => "Connect",
+        FromSession::Listen { .. } => "Listen",
+        FromSession::ForwardAgent { .. } => "ForwardAgent",
+        FromSession::Taken { .. } => "Taken",
+        FromSession::EndForward { .. } => "EndForward",
     }
 }

@@ -1,0 +1,442 @@
+//! The helper of one connection: a process of the account's that opens sockets and hands them
+//! over. It is believed nothing but that a socket is one, and never waited for.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use meshd_contract::broker::ChannelDescription;
+use meshd_contract::forward::{Endpoint, MAX_PATH_BYTES, Origin};
+use meshd_contract::helper::{FromHelper, MAX_WORDS_BYTES, ToHelper};
+use meshd_contract::paths::HELPER_PROGRAM;
+use meshd_contract::time::Timestamp;
+use meshd_contract::wire::{self, WireError};
+use nix::errno::Errno;
+use nix::fcntl::{F_SETFL, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getpeername, getsockname, getsockopt,
+    sockopt,
+};
+use nix::unistd::Pid;
+use thiserror::Error;
+
+use super::now;
+use crate::config::Config;
+use crate::process::{self, Identity, Plan, StartError};
+use crate::record::{self, Event, Records};
+
+/// The helper keeps to the time that it is given; a little later it is silent.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// What the helper is asked for, and what listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ask {
+    Connect(Endpoint),
+    Listen(Endpoint),
+    /// For what runs on this channel.
+    Agent(u32),
+}
+
+/// What comes of it.
+pub(super) enum Outcome {
+    Connected(u32, OwnedFd),
+    Listening(u32, u16),
+    /// The agent's path, for what runs on the channel.
+    Agent(u32, u32, String),
+    /// By this listener, which was asked for like this.
+    Accepted(u32, Ask, Origin, OwnedFd),
+    Failed(u32, String),
+    /// The helper is gone, and everything with it.
+    Lost,
+}
+
+/// The helper, while one runs, and what it does.
+pub(super) struct Forwards {
+    records: Records,
+    anywhere: bool,
+    seconds: u32,
+    helper: Option<Helper>,
+}
+
+struct Helper {
+    pid: Pid,
+    socket: OwnedFd,
+    since: Timestamp,
+    pending: BTreeMap<u32, Pending>,
+    listening: BTreeMap<u32, Ask>,
+    agent: Option<String>,
+}
+
+struct Pending {
+    ask: Ask,
+    until: Instant,
+}
+
+/// Why there is no helper.
+#[derive(Debug, Error)]
+pub(super) enum HelperError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot make the socket of the helper: {0}")]
+    Socket(#[from] WireError),
+    #[error("cannot set up the helper: {0}")]
+    System(#[from] Errno),
+}
+
+/// The helper did not keep to the form of the messages.
+struct Broken(&'static str);
+
+impl Forwards {
+    pub(super) fn new(records: &Records, config: &Config) -> Self {
+        Self {
+            records: records.clone(),
+            anywhere: config.gateway_ports,
+            seconds: config.limits.connect,
+            helper: None,
+        }
+    }
+
+    pub(super) fn know(&mut self, fact: record::Fact) {
+        self.records.know(fact);
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.helper.is_some()
+    }
+
+    /// Starts the helper, with nothing that the user could not have given it.
+    pub(super) fn start(
+        &mut self,
+        identity: &Identity,
+        environment: &[CString],
+    ) -> Result<(), HelperError> {
+        let (socket, remote) = wire::pair()?;
+        fcntl(&socket, F_SETFL(OFlag::O_NONBLOCK))?;
+        let program = CString::new(HELPER_PROGRAM).map_err(|_| Errno::EINVAL)?;
+        let null = process::null().map_err(|_| Errno::last())?;
+        let null = null.as_fd();
+        let pid = process::start(&Plan {
+            program: &program,
+            arguments: &[c"meshd-helper".into(), c"sockets".into()],
+            environment,
+            descriptors: &[null, null, null, remote.as_fd()],
+            identity,
+            directory: c"/",
+            terminal: false,
+            keep_chroot: false,
+            parent_death_signal: libc::SIGTERM,
+        })?;
+        let facts = [("kind", KIND.to_owned()), ("pid", pid.to_string())];
+        self.records.write(Event::ChannelOpened, &facts);
+        self.helper = Some(Helper {
+            pid,
+            socket,
+            since: now(),
+            pending: BTreeMap::new(),
+            listening: BTreeMap::new(),
+            agent: None,
+        });
+        Ok(())
+    }
+
+    /// What becomes readable when the helper has said something.
+    pub(super) fn socket(&self) -> Option<&OwnedFd> {
+        self.helper.as_ref().map(|helper| &helper.socket)
+    }
+
+    /// When [`Self::expire`] is to be called.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let pending = self.helper.as_ref()?.pending.values();
+        pending.map(|pending| pending.until).min()
+    }
+
+    /// The path of the agent's socket, if there is one.
+    pub(super) fn agent(&self) -> Option<&str> {
+        self.helper.as_ref()?.agent.as_deref()
+    }
+
+    /// Asks the helper, which must run; what comes of it comes later.
+    pub(super) fn ask(&mut self, number: u32, ask: Ask) -> Option<Outcome> {
+        let (anywhere, seconds) = (self.anywhere, self.seconds);
+        let message = match ask.clone() {
+            Ask::Connect(target) => ToHelper::Connect {
+                number,
+                target,
+                seconds,
+            },
+            Ask::Listen(at) => ToHelper::Listen {
+                number,
+                at,
+                anywhere,
+            },
+            Ask::Agent(_) => ToHelper::ListenAgent { number },
+        };
+        let until = Instant::now() + Duration::from_secs(seconds.into()) + MARGIN;
+        let helper = self.helper.as_mut()?;
+        helper.pending.insert(number, Pending { ask, until });
+        self.tell(&message)
+    }
+
+    /// Has the helper forget a request or a listener.
+    pub(super) fn forget(&mut self, number: u32) -> Option<Outcome> {
+        let helper = self.helper.as_mut()?;
+        let pending = helper.pending.remove(&number).is_some();
+        let known = helper.listening.remove(&number).is_some() || pending;
+        known
+            .then(|| self.tell(&ToHelper::Close { number }))
+            .flatten()
+    }
+
+    /// Lets the helper accept so many connections more.
+    pub(super) fn admit(&mut self, more: u32) -> Option<Outcome> {
+        self.tell(&ToHelper::Accept { more })
+    }
+
+    /// Never waits: a helper that does not read has no more use.
+    fn tell(&mut self, message: &ToHelper) -> Option<Outcome> {
+        let helper = self.helper.as_ref()?;
+        let sent = wire::send(helper.socket.as_fd(), message, &[]);
+        sent.is_err().then(|| self.kill("it does not listen"))
+    }
+
+    /// Takes one message of the helper's.
+    pub(super) fn hear(&mut self) -> Option<Outcome> {
+        let helper = self.helper.as_mut()?;
+        let heard = match wire::receive::<FromHelper>(helper.socket.as_fd()) {
+            Ok((message, fds)) => helper.take(message, fds),
+            Err(WireError::WouldBlock) => return None,
+            Err(WireError::Closed) => return Some(self.kill("it has closed its socket")),
+            Err(
+                WireError::TooLarge
+                | WireError::Version(_)
+                | WireError::Malformed
+                | WireError::Socket(_),
+            ) => Err(Broken("what it sends is no message")),
+        };
+        match heard {
+            Ok(outcome) => outcome,
+            Err(Broken(how)) => Some(self.kill(how)),
+        }
+    }
+
+    /// What the helper has not answered in time fails.
+    pub(super) fn expire(&mut self) -> Vec<Outcome> {
+        let Some(helper) = &mut self.helper else {
+            return Vec::new();
+        };
+        let now = Instant::now();
+        let late = helper.pending.iter();
+        let late: Vec<u32> = late
+            .filter(|(_, pending)| pending.until <= now)
+            .map(|(number, _)| *number)
+            .collect();
+        let mut outcomes = Vec::new();
+        for number in late {
+            outcomes.extend(self.forget(number));
+            outcomes.push(Outcome::Failed(number, Errno::ETIMEDOUT.desc().to_owned()));
+        }
+        outcomes
+    }
+
+    fn kill(&mut self, why: &str) -> Outcome {
+        if let Some(helper) = &self.helper {
+            self.records.note(&format!("the helper is ended: {why}"));
+            let _ = kill(helper.pid, Signal::SIGKILL);
+        }
+        self.close();
+        Outcome::Lost
+    }
+
+    /// The helper reads the end of its socket, removes what it has made, and ends.
+    pub(super) fn close(&mut self) {
+        if let Some(helper) = self.helper.take() {
+            let facts = [
+                ("kind", KIND.to_owned()),
+                ("seconds", record::seconds(helper.since, now())),
+            ];
+            self.records.write(Event::ChannelEnded, &facts);
+        }
+    }
+
+    /// Whether the process that has ended was the helper.
+    pub(super) fn has_ended(&mut self, pid: Pid) -> bool {
+        let ended = self.helper.as_ref().is_some_and(|helper| helper.pid == pid);
+        if ended {
+            self.close();
+        }
+        ended
+    }
+
+    /// The helper, if one runs.
+    pub(super) fn describe(&self) -> Option<ChannelDescription> {
+        self.helper.as_ref().map(|helper| ChannelDescription {
+            channel: 0,
+            kind: KIND.to_owned(),
+            terminal: None,
+            pid: helper.pid.as_raw(),
+            since: helper.since,
+        })
+    }
+}
+
+/// What the records call it.
+const KIND: &str = "forwards";
+
+impl Helper {
+    fn take(&mut self, message: FromHelper, fds: Vec<OwnedFd>) -> Result<Option<Outcome>, Broken> {
+        match message {
+            FromHelper::Connected { number } => {
+                let socket = stream_socket(fds)?;
+                let Some(asked) = self.pending.remove(&number) else {
+                    return Ok(None);
+                };
+                match asked.ask {
+                    Ask::Connect(target) if leads_to(&socket, &target) => {
+                        Ok(Some(Outcome::Connected(number, socket)))
+                    }
+                    Ask::Connect(_) | Ask::Listen(_) | Ask::Agent(_) => {
+                        Err(Broken("it sent another socket than was asked for"))
+                    }
+                }
+            }
+            FromHelper::Listening { number, port, path } => {
+                expect_none(&fds)?;
+                self.listening(number, port, path)
+            }
+            FromHelper::Failed { number, words } => {
+                expect_none(&fds)?;
+                if words.len() > MAX_WORDS_BYTES {
+                    return Err(Broken("its words are too long"));
+                }
+                let asked = self.pending.remove(&number);
+                Ok(asked.map(|_| Outcome::Failed(number, printable(&words))))
+            }
+            FromHelper::Accepted { number, origin } => {
+                let socket = stream_socket(fds)?;
+                if !origin.is_in_bounds() {
+                    return Err(Broken("an address is out of bounds"));
+                }
+                let accepted = |ask: &Ask| Outcome::Accepted(number, ask.clone(), origin, socket);
+                Ok(self.listening.get(&number).map(accepted))
+            }
+        }
+    }
+
+    fn listening(
+        &mut self,
+        number: u32,
+        port: u16,
+        path: Vec<u8>,
+    ) -> Result<Option<Outcome>, Broken> {
+        let Some(pending) = self.pending.remove(&number) else {
+            return Ok(None);
+        };
+        let outcome = match &pending.ask {
+            Ask::Connect(_) => return Err(Broken("it listens where it was to connect")),
+            Ask::Listen(_) => Outcome::Listening(number, port),
+            Ask::Agent(channel) => {
+                let path = String::from_utf8(path).ok();
+                let path = path.filter(|path| {
+                    (1..=MAX_PATH_BYTES).contains(&path.len()) && !path.contains('\0')
+                });
+                let path = path.ok_or(Broken("the agent's path is out of bounds"))?;
+                self.agent = Some(path.clone());
+                Outcome::Agent(number, *channel, path)
+            }
+        };
+        self.listening.insert(number, pending.ask);
+        Ok(Some(outcome))
+    }
+}
+
+fn expect_none(fds: &[OwnedFd]) -> Result<(), Broken> {
+    let none = fds.is_empty();
+    none.then_some(())
+        .ok_or(Broken("it sent a descriptor that was not expected"))
+}
+
+/// The one descriptor, if it is a stream socket of a family that forwards have, and no listener.
+fn stream_socket(fds: Vec<OwnedFd>) -> Result<OwnedFd, Broken> {
+    const OTHER: Broken = Broken("it did not send one stream socket");
+    let [socket] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| OTHER)?;
+    let stream = getsockopt(&socket, sockopt::SockType) == Ok(SockType::Stream);
+    let listens = getsockopt(&socket, sockopt::AcceptConn) != Ok(false);
+    let name = getsockname::<SockaddrStorage>(socket.as_raw_fd());
+    let family = name.ok().and_then(|name| name.family());
+    let known = matches!(
+        family,
+        Some(AddressFamily::Inet | AddressFamily::Inet6 | AddressFamily::Unix)
+    );
+    if stream && known && !listens {
+        Ok(socket)
+    } else {
+        Err(OTHER)
+    }
+}
+
+/// Whether a socket is of the kind that was asked for, to the port that was asked for. What a name
+/// means, the user's look-up says. A socket without a peer has been closed by it already.
+fn leads_to(socket: &OwnedFd, target: &Endpoint) -> bool {
+    let Ok(peer) = getpeername::<SockaddrStorage>(socket.as_raw_fd()) else {
+        return true;
+    };
+    let port = peer
+        .as_sockaddr_in()
+        .map(|v4| v4.port())
+        .or_else(|| peer.as_sockaddr_in6().map(|v6| v6.port()));
+    match target {
+        Endpoint::Tcp { port: asked, .. } => port == Some(*asked),
+        Endpoint::Unix { .. } => peer.family() == Some(AddressFamily::Unix),
+    }
+}
+
+fn printable(words: &str) -> String {
+    let replace = |c: char| if c.is_control() { '?' } else { c };
+    words.chars().map(replace).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn only_one_stream_socket_is_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stream = TcpStream::connect(address).expect("connects");
+        let (a, b) = UnixStream::pair().expect("a pair");
+        assert!(stream_socket(vec![stream.into()]).is_ok());
+        assert!(stream_socket(vec![a.into()]).is_ok());
+        assert!(stream_socket(vec![listener.into()]).is_err());
+        assert!(stream_socket(Vec::new()).is_err());
+        assert!(stream_socket(vec![b.try_clone().expect("two").into(), b.into()]).is_err());
+        let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        assert!(stream_socket(vec![datagrams.into()]).is_err());
+        let (packets, _) = wire::pair().expect("a pair");
+        assert!(stream_socket(vec![packets]).is_err());
+        let file = process::null().expect("opens");
+        assert!(stream_socket(vec![file.into()]).is_err());
+    }
+
+    #[test]
+    fn a_socket_to_another_port_is_not_the_one_that_was_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let stream: OwnedFd = TcpStream::connect(("127.0.0.1", port))
+            .expect("connects")
+            .into();
+        let target = |port| Endpoint::Tcp {
+            host: "localhost".to_owned(),
+            port,
+        };
+        assert!(leads_to(&stream, &target(port)));
+        assert!(!leads_to(&stream, &target(port.wrapping_add(1))));
+        let path = b"/run/x".to_vec();
+        assert!(!leads_to(&stream, &Endpoint::Unix { path }));
+    }
+}

@@ -1,0 +1,158 @@
+//! One forwarded connection: the bytes between a channel and a socket.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use meshd_contract::forward::{Endpoint, ForwardFailure};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use russh::server::{ChannelOpenHandle, Msg};
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use super::forward_link::NoForward;
+use super::pipe::register;
+use super::traffic::Traffic;
+use super::worker::Worker;
+
+/// One read.
+const READ_BYTES: usize = 64 << 10;
+
+/// Connects to what the client names, tells it what came of that, and carries the bytes.
+pub(super) async fn open(
+    worker: Arc<Worker>,
+    target: Endpoint,
+    channel: Channel<Msg>,
+    reply: ChannelOpenHandle,
+) {
+    if !target.is_in_bounds() {
+        let words = "there is no such name or path".to_owned();
+        return reply
+            .reject_with(ChannelOpenFailure::ConnectFailed, words)
+            .await;
+    }
+    match worker.connect(target).await {
+        Ok((forward, socket)) => {
+            reply.accept().await;
+            let traffic = worker.traffic().clone();
+            carry(channel, socket, &traffic).await;
+            drop(forward);
+        }
+        Err(reason) => {
+            let (code, words) = refusal(reason);
+            reply.reject_with(code, words).await;
+        }
+    }
+}
+
+/// The code (RFC 4254, section 5.1) and the words.
+fn refusal(reason: NoForward) -> (ChannelOpenFailure, String) {
+    match reason {
+        NoForward::Refused(ForwardFailure::Prohibited(words)) => {
+            (ChannelOpenFailure::AdministrativelyProhibited, words)
+        }
+        NoForward::Refused(ForwardFailure::Failed(words)) => {
+            (ChannelOpenFailure::ConnectFailed, words)
+        }
+        NoForward::Refused(ForwardFailure::Shortage(words)) => {
+            (ChannelOpenFailure::ResourceShortage, words)
+        }
+        NoForward::Unanswered(reason) => (ChannelOpenFailure::ConnectFailed, reason.to_string()),
+    }
+}
+
+/// Carries bytes both ways. The end of one direction leaves the other; the channel is closed when
+/// both have ended, or the client has closed it.
+pub(super) async fn carry(channel: Channel<Msg>, socket: OwnedFd, traffic: &Traffic) {
+    let (from_client, to_client) = channel.split();
+    if let Ok(socket) = register(socket).map(Socket) {
+        let (ended, end) = oneshot::channel();
+        tokio::select! {
+            () = to_socket(from_client, &socket, ended, traffic) => {}
+            () = to_channel(&socket, &to_client, end, traffic) => {}
+        }
+    }
+    let _ = to_client.close().await;
+}
+
+/// Gives the socket what the client sends, until the client has closed the channel. `ended` is
+/// told when nothing more goes this way.
+async fn to_socket(
+    mut from_client: ChannelReadHalf,
+    socket: &Socket,
+    ended: oneshot::Sender<()>,
+    traffic: &Traffic,
+) {
+    let mut ended = Some(ended);
+    while let Some(message) = from_client.wait().await {
+        let goes_on = match message {
+            // What nobody takes any more is taken here, so that the client is not held up.
+            ChannelMsg::Data { data } if ended.is_some() => {
+                traffic.received(data.len());
+                socket.write_all(&data).await.is_ok()
+            }
+            ChannelMsg::Eof => {
+                let _ = shutdown(socket.0.get_ref().as_raw_fd(), Shutdown::Write);
+                false
+            }
+            ChannelMsg::Close => return,
+            _ => true,
+        };
+        if !goes_on && let Some(ended) = ended.take() {
+            let _ = ended.send(());
+        }
+    }
+}
+
+/// Gives the client what comes from the socket, until both directions have ended.
+async fn to_channel(
+    socket: &Socket,
+    to_client: &ChannelWriteHalf<Msg>,
+    other: oneshot::Receiver<()>,
+    traffic: &Traffic,
+) {
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        match socket.read(&mut buffer).await {
+            Ok(0) => break,
+            Ok(length) => {
+                let bytes = buffer.get(..length).unwrap_or_default();
+                let bytes = bytes::Bytes::copy_from_slice(bytes);
+                if to_client.data_bytes(bytes).await.is_err() {
+                    return;
+                }
+                traffic.sent(length);
+            }
+            Err(_) => return,
+        }
+    }
+    let _ = to_client.eof().await;
+    let _ = other.await;
+}
+
+/// A stream socket. Whether it blocks is not for the process that opened it to say.
+struct Socket(AsyncFd<OwnedFd>);
+
+impl Socket {
+    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let flags = MsgFlags::MSG_DONTWAIT;
+        self.0
+            .async_io(Interest::READABLE, |fd| {
+                Ok(recv(fd.as_raw_fd(), buffer, flags)?)
+            })
+            .await
+    }
+
+    async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        while !bytes.is_empty() {
+            let written = self.0.async_io(Interest::WRITABLE, |fd| {
+                Ok(send(fd.as_raw_fd(), bytes, flags)?)
+            });
+            bytes = bytes.get(written.await?..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
