@@ -103,3 +103,53 @@ fn nobody_reads_the_memory_of_a_helper_nor_stays_in_its_way() {
     })
     .expect("an answer");
 }
+
+/// Puts a script in the helper's place.
+fn replace_helper(mesh: &Mesh, script: &str) {
+    let web1 = mesh.host("web1");
+    web1.write("/tmp/helper", script).expect("a script");
+    web1.replace_program("/usr/lib/meshd/meshd-helper", "/tmp/helper")
+        .expect("replaced");
+}
+
+#[test]
+fn a_helper_that_breaks_the_form_is_killed_and_the_session_goes_on() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    replace_helper(&mesh, "#!/bin/sh\necho rubbish >&3\nexec sleep 1000\n");
+    let said = refusal(&mesh, "127.0.0.1:22");
+    assert!(
+        said.contains("the helper of this connection has ended"),
+        "{said}"
+    );
+    let both = ["-L", "7001:localhost:22", "alice@web1", "echo on"];
+    let session = mesh.ssh("laptop", &both).succeed().expect("a session");
+    assert_eq!(session.stdout, "on\n");
+    mesh.wait_until_empty("web1", "alice")
+        .expect("it is killed");
+}
+
+#[test]
+fn a_silent_helper_fails_by_its_deadline_and_holds_up_nothing() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    mesh.host("web1")
+        .write("/etc/meshd/ssh.toml", "[limits]\nconnect = 1\n")
+        .expect("written");
+    replace_helper(&mesh, "#!/bin/sh\nexec sleep 1000\n");
+    let master = ["-M", "-S", "/tmp/mux", "-L", "7001:localhost:22"];
+    let mut ssh = forward(&mesh, &master);
+    wait_for_port(&mesh, "laptop", 7001);
+    let mut waiting = client(&mesh, "laptop", "127.0.0.1", 7001)
+        .spawn()
+        .expect("a client");
+    meshd_lab::wait_for("the helper", DEADLINE, || {
+        let all = mesh.host("web1").processes().ok()?;
+        let helper = |p: &meshd_lab::Process| p.user == "alice" && p.name == "sleep";
+        all.iter().any(helper).then_some(())
+    })
+    .expect("a helper");
+    let beside = mesh.ssh("laptop", &["-S", "/tmp/mux", "web1", "echo on"]);
+    assert_eq!(beside.succeed().expect("a session").stdout, "on\n");
+    assert_eq!(waiting.ended(), None);
+    waiting.wait(DEADLINE).expect("the forward fails");
+    assert_eq!(ssh.ended(), None);
+}

@@ -128,7 +128,11 @@ impl Forwards {
             keep_chroot: false,
             parent_death_signal: libc::SIGTERM,
         })?;
-        let facts = [("kind", KIND.to_owned()), ("pid", pid.to_string())];
+        let facts = [
+            ("channel", NO_CHANNEL.to_string()),
+            ("kind", KIND.to_owned()),
+            ("pid", pid.to_string()),
+        ];
         self.records.write(Event::ChannelOpened, &facts);
         self.helper = Some(Helper {
             pid,
@@ -245,15 +249,21 @@ impl Forwards {
             self.records.note(&format!("the helper is ended: {why}"));
             let _ = kill(helper.pid, Signal::SIGKILL);
         }
-        self.close();
+        self.end(why);
         Outcome::Lost
     }
 
     /// The helper reads the end of its socket, removes what it has made, and ends.
     pub(super) fn close(&mut self) {
+        self.end("with the connection");
+    }
+
+    fn end(&mut self, how: &str) {
         if let Some(helper) = self.helper.take() {
             let facts = [
+                ("channel", NO_CHANNEL.to_string()),
                 ("kind", KIND.to_owned()),
+                ("exit", how.to_owned()),
                 ("seconds", record::seconds(helper.since, now())),
             ];
             self.records.write(Event::ChannelEnded, &facts);
@@ -264,7 +274,7 @@ impl Forwards {
     pub(super) fn has_ended(&mut self, pid: Pid) -> bool {
         let ended = self.helper.as_ref().is_some_and(|helper| helper.pid == pid);
         if ended {
-            self.close();
+            self.end("by itself");
         }
         ended
     }
@@ -272,7 +282,7 @@ impl Forwards {
     /// The helper, if one runs.
     pub(super) fn describe(&self) -> Option<ChannelDescription> {
         self.helper.as_ref().map(|helper| ChannelDescription {
-            channel: 0,
+            channel: NO_CHANNEL,
             kind: KIND.to_owned(),
             terminal: None,
             pid: helper.pid.as_raw(),
@@ -280,6 +290,9 @@ impl Forwards {
         })
     }
 }
+
+/// A number that no channel of the session process has.
+const NO_CHANNEL: u32 = 0;
 
 /// What the records call it.
 const KIND: &str = "forwards";
