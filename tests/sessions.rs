@@ -147,7 +147,7 @@ fn the_sandbox_is_a_line_of_the_status() {
     );
     assert!(status(&["--json"]).contains("\"source\": \"session\""));
     let log = mesh.log("web1", "meshd-broker");
-    assert!(log.contains("sandbox closed: Landlock "), "{log}");
+    assert!(log.contains("Landlock ABI "), "at the start: {log}");
     let warnings = mesh.log("web1", "meshd");
     assert!(
         warnings

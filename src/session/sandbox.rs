@@ -40,8 +40,6 @@ use Forms::{All, Option as SocketOption, Values, Without};
 const NEEDED: &[Call] = &[
     (libc::SYS_read, All, "pipes and terminals"),
     (libc::SYS_write, All, "pipes, terminals, the log"),
-    (libc::SYS_readv, All, "the TCP socket"),
-    (libc::SYS_writev, All, "the TCP socket"),
     (libc::SYS_recvfrom, All, "the TCP socket"),
     (libc::SYS_sendto, All, "the TCP socket"),
     (libc::SYS_recvmsg, All, "messages of the worker"),
@@ -49,11 +47,11 @@ const NEEDED: &[Call] = &[
     (libc::SYS_shutdown, All, "the end of the TCP connection"),
     (libc::SYS_close, All, "descriptors of channels"),
     (libc::SYS_epoll_ctl, All, "the runtime"),
+    #[cfg(not(target_arch = "x86_64"))]
     (libc::SYS_epoll_pwait, All, "the runtime"),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_epoll_wait, All, "the runtime"),
     (libc::SYS_futex, All, "locks"),
-    (libc::SYS_sched_yield, All, "locks"),
     (
         libc::SYS_clock_gettime,
         All,
@@ -72,11 +70,6 @@ const NEEDED: &[Call] = &[
     ),
     (
         libc::SYS_mmap,
-        Without(2, libc::PROT_EXEC as u64),
-        "memory, none of it code",
-    ),
-    (
-        libc::SYS_mprotect,
         Without(2, libc::PROT_EXEC as u64),
         "memory, none of it code",
     ),
@@ -112,11 +105,6 @@ const NEEDED: &[Call] = &[
         "acknowledgements during the key exchange",
     ),
     (
-        libc::SYS_getsockopt,
-        SocketOption(libc::SOL_SOCKET as u64, libc::SO_ERROR as u64),
-        "errors of the TCP socket",
-    ),
-    (
         libc::SYS_restart_syscall,
         All,
         "waits that a stop interrupted",
@@ -128,7 +116,6 @@ const NEEDED: &[Call] = &[
     (libc::SYS_gettid, All, "the end by abort"),
     (libc::SYS_getpid, All, "the end by abort"),
     (libc::SYS_tgkill, All, "the end by abort"),
-    (libc::SYS_exit, All, "the end"),
     (libc::SYS_exit_group, All, "the end"),
 ];
 
@@ -301,56 +288,4 @@ impl Forms {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs::File;
-    use std::net::UdpSocket;
-    use std::os::unix::process::{CommandExt, ExitStatusExt};
-    use std::process::Command;
-
-    use super::*;
-
-    #[test]
-    fn files_and_sockets_are_refused() {
-        // The sandbox is a thread's: the others of this test go on outside.
-        let inside = std::thread::spawn(|| {
-            enter().expect("closes");
-            let file = File::open("/dev/null").expect_err("no file");
-            let socket = UdpSocket::bind("127.0.0.1:0").expect_err("no socket");
-            [file.raw_os_error(), socket.raw_os_error()]
-        });
-        let errors = inside.join().expect("no panic");
-        assert_eq!(errors, [Some(libc::EPERM); 2]);
-    }
-
-    #[test]
-    fn to_execute_a_program_ends_the_process() {
-        let mut command = Command::new("/bin/true");
-        // SAFETY: the child has one thread, and executes or ends.
-        unsafe { command.pre_exec(|| enter().map(drop).map_err(std::io::Error::other)) };
-        let status = command.spawn().expect("forks").wait().expect("a status");
-        assert_eq!(status.signal(), Some(libc::SIGSYS));
-    }
-
-    #[test]
-    fn nothing_that_opens_connects_or_executes_is_needed() {
-        let forbidden = [
-            libc::SYS_openat,
-            libc::SYS_socket,
-            libc::SYS_connect,
-            libc::SYS_execve,
-            libc::SYS_execveat,
-            libc::SYS_clone,
-            libc::SYS_clone3,
-            libc::SYS_ptrace,
-        ];
-        for call in forbidden {
-            assert!(NEEDED.iter().all(|(needed, ..)| *needed != call), "{call}");
-        }
-    }
-
-    #[test]
-    fn the_tables_compile() {
-        assert!(compile(NEEDED, SeccompAction::Allow, SeccompAction::KillProcess).is_ok());
-        assert!(compile(REFUSED, SeccompAction::Allow, SeccompAction::KillProcess).is_ok());
-    }
-}
+mod tests;
