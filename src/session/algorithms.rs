@@ -23,11 +23,25 @@ const AES: &[cipher::Name] = &[
 
 const MAC: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
 
+/// libssh2 before 1.11 (the curl of Debian 12) knows neither encrypt-then-MAC nor AES-GCM.
+const MAC_LIBSSH2: &[mac::Name] = &[
+    mac::HMAC_SHA512_ETM,
+    mac::HMAC_SHA256_ETM,
+    mac::HMAC_SHA512,
+    mac::HMAC_SHA256,
+];
+
 /// What is known of a client by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     /// OpenSSH's.
     OpenSsh,
+    /// dbclient.
+    Dropbear,
+    /// Programs with libssh.
+    LibSsh,
+    /// Programs with libssh2, such as curl.
+    LibSsh2,
     /// Any other.
     Other,
 }
@@ -35,11 +49,16 @@ pub(super) enum Family {
 impl Family {
     /// Reads the beginning of the identification line.
     pub(super) fn of(identification: &[u8]) -> Self {
-        if identification.starts_with(b"SSH-2.0-OpenSSH") {
-            Self::OpenSsh
-        } else {
-            Self::Other
-        }
+        const NAMES: [(&[u8], Family); 4] = [
+            (b"SSH-2.0-OpenSSH", Family::OpenSsh),
+            (b"SSH-2.0-dropbear", Family::Dropbear),
+            (b"SSH-2.0-libssh2", Family::LibSsh2),
+            (b"SSH-2.0-libssh_", Family::LibSsh),
+        ];
+        let known = NAMES
+            .iter()
+            .find(|(name, _)| identification.starts_with(name));
+        known.map_or(Self::Other, |(_, family)| *family)
     }
 }
 
@@ -51,7 +70,7 @@ pub(super) fn offer(client: Family, has_aes: bool, host_keys: Vec<Algorithm>) ->
     let mut ciphers = AES.to_vec();
     if !has_aes {
         ciphers.insert(0, cipher::CHACHA20_POLY1305);
-    } else if client == Family::Other {
+    } else if client != Family::OpenSsh {
         ciphers.push(cipher::CHACHA20_POLY1305);
     }
     Preferred {
@@ -59,7 +78,11 @@ pub(super) fn offer(client: Family, has_aes: bool, host_keys: Vec<Algorithm>) ->
         key: Cow::Owned(host_keys),
         host_key_certificates: Cow::Borrowed(&[]),
         cipher: Cow::Owned(ciphers),
-        mac: Cow::Borrowed(MAC),
+        mac: Cow::Borrowed(if client == Family::LibSsh2 {
+            MAC_LIBSSH2
+        } else {
+            MAC
+        }),
         compression: Cow::Borrowed(&[compression::NONE]),
     }
 }
@@ -99,6 +122,22 @@ mod tests {
             ciphers(b"SSH-2.0-OpenSSH_9.2p1", false).first(),
             Some(&chacha)
         );
+    }
+
+    #[test]
+    fn only_libssh2_is_offered_macs_of_plain_text() {
+        let plain = |client: &[u8]| {
+            let offer = offer(Family::of(client), true, Vec::new());
+            offer.mac.contains(&mac::HMAC_SHA256)
+        };
+        assert!(plain(b"SSH-2.0-libssh2_1.10.0"));
+        for other in [
+            &b"SSH-2.0-libssh_0.10.6"[..],
+            b"SSH-2.0-OpenSSH_9.2p1",
+            b"SSH-2.0-x",
+        ] {
+            assert!(!plain(other));
+        }
     }
 
     #[test]

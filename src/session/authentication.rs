@@ -87,10 +87,11 @@ impl Authentication {
             Ok(Verdict::Denied(denial)) => {
                 let message = denial.message();
                 let _ = handle.auth_banner(format!("{message}\r\n"));
-                if client == Family::OpenSsh {
-                    // It shows the banner, and "Permission denied (policy)." with it. The
-                    // disconnection would repeat the sentence; others show that, and may hide the
-                    // banner.
+                if client != Family::Other {
+                    // OpenSSH's client shows the banner, and "Permission denied (policy)." with it;
+                    // the disconnection would repeat the sentence. dbclient ends with status 0 when
+                    // it is disconnected, libssh may wait for ever, and curl calls it an error of
+                    // SSH. Others show that, and may hide the banner.
                     let finally = Auth::RejectFinally("policy");
                     let _ = handle.auth_reply(self.state().newest, finally);
                 }
