@@ -20,6 +20,7 @@ use super::forwards::Forwards;
 use super::now;
 use super::overseer::{Order, Overseer};
 use super::session_process::{Heard, SessionProcess};
+use crate::authorize::Authorized;
 use crate::evidence::Caller;
 use crate::host_keys::HostKeys;
 use crate::machine::{Machine, Request};
@@ -257,20 +258,18 @@ impl Connection {
         const SHORTEST: Duration = Duration::from_millis(10);
         // Waits do not count the time that the host was asleep; rights end in it all the same.
         const LONGEST: Duration = Duration::from_secs(60);
-        let authorized = self.machine.permitted()?.authorized();
+        let checked = self.machine.permitted()?;
+        // A newer document may end a key or a session sooner than the one that permitted it.
+        let Ok(authorized) = self.basis.in_force(checked) else {
+            return Some(SHORTEST);
+        };
         let seconds_left = |end: Timestamp| Duration::from_secs(end.0.saturating_sub(now().0));
         let document = seconds_left(self.basis.expires_at());
         let key = authorized.peer().key_expires_at.map(seconds_left);
-        let session = self
-            .session_limit()
-            .map(|most| most.saturating_sub(self.started.elapsed()));
+        let session =
+            session_limit(&authorized).map(|most| most.saturating_sub(self.started.elapsed()));
         let next = [Some(document), key, session].into_iter().flatten().min()?;
         Some(next.clamp(SHORTEST, LONGEST))
-    }
-
-    fn session_limit(&self) -> Option<Duration> {
-        let rule = self.machine.permitted()?.authorized().rule();
-        rule.rights.session_seconds.map(Duration::from_secs)
     }
 
     fn read_signals(&mut self) -> Result<(), End> {
@@ -307,12 +306,13 @@ impl Connection {
         let Some(checked) = self.machine.permitted() else {
             return;
         };
-        let limit = self.session_limit();
-        if limit.is_some_and(|limit| self.started.elapsed() >= limit) {
-            return self.revoke("the longest time that the rule permits is over");
-        }
-        if let Err(denial) = self.basis.still_permits(checked) {
-            self.revoke(&denial.message());
+        let over = |limit| self.started.elapsed() >= limit;
+        match self.basis.in_force(checked) {
+            Ok(authorized) if session_limit(&authorized).is_some_and(over) => {
+                self.revoke("the longest time that the rule permits is over");
+            }
+            Ok(_) => {}
+            Err(denial) => self.revoke(&denial.message()),
         }
     }
 
@@ -519,6 +519,12 @@ impl Connection {
 
 fn patience(basis: &Basis) -> Duration {
     Duration::from_secs(basis.config.limits.answer.into())
+}
+
+/// How long a session may last by the rule that permits it.
+fn session_limit(authorized: &Authorized) -> Option<Duration> {
+    let seconds = authorized.rule().rights.session_seconds;
+    seconds.map(Duration::from_secs)
 }
 
 /// SIGCHLD and SIGTERM, to be read instead of being acted on.
