@@ -1,5 +1,9 @@
 //! A right that ends, ends what was begun with it.
 
+mod site;
+#[path = "revocation/ways.rs"]
+mod ways;
+
 use std::io::Read;
 
 use meshd_lab::{DEADLINE, Mesh, Running, policy_for_alice};

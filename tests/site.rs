@@ -25,7 +25,7 @@ const REAL_SESSION: &str = "/usr/lib/meshd/real-session";
 pub(crate) struct Site {
     pub(crate) lan: Lan,
     pub(crate) control: PrivateKey,
-    _broker: Daemon,
+    broker: Daemon,
     callers: RefCell<Vec<Running>>,
 }
 
@@ -109,7 +109,7 @@ impl Site {
         let site = Self {
             lan,
             control,
-            _broker: broker,
+            broker,
             callers: RefCell::default(),
         };
         site.bring(&document());
@@ -183,10 +183,24 @@ impl Site {
     /// A connection of laptop's that says nothing.
     pub(crate) fn connect(&self) {
         let (address, port) = (addresses(1).v4, paths::SSH_PORT);
-        let call = format!("exec 3<>/dev/tcp/{address}/{port}; cat <&3 >/dev/null");
+        let call = format!("exec 3<>/dev/tcp/{address}/{port}; exec cat <&3 >/dev/null");
         let caller = self.lan.host("laptop").command("bash").args(["-c", &call]);
         let caller = caller.spawn().expect("a call");
         self.callers.borrow_mut().push(caller);
+    }
+
+    /// The same, as a value of its own.
+    pub(crate) fn call_silently(&self) -> Running {
+        self.connect();
+        self.callers.borrow_mut().pop().expect("the newest")
+    }
+
+    /// Starts the broker's listener anew.
+    pub(crate) fn start_broker(&mut self) {
+        let web1 = self.lan.host("web1");
+        let listen = web1.command("/usr/lib/meshd/meshd-broker").arg("listen");
+        let broker = Daemon::start(web1, "broker", listen, paths::BROKER_SOCKET);
+        self.broker = broker.expect("a broker");
     }
 
     /// `ssh` from laptop to the real session process.

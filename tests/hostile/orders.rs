@@ -12,12 +12,14 @@ const SEED: &str = "MESHD_HOSTILE_SEED";
 /// How many conversations; 10,000 without it.
 const ORDERS: &str = "MESHD_HOSTILE_ORDERS";
 
-/// What is written meanwhile: logs, the message of the day that pam_motd makes, and the test's
-/// own record.
-const KNOWN_FILES: [&str; 4] = [
+/// What is written meanwhile: logs and records of logins, the message of the day that pam_motd
+/// makes, and the test's own record.
+const KNOWN_FILES: [&str; 6] = [
     "/run/motd.dynamic",
     "/var/log/broker.log",
+    "/var/log/lastlog",
     "/var/log/syslog",
+    "/var/log/wtmp",
     "/var/lib/puppet/ran",
 ];
 

@@ -2,16 +2,21 @@
 
 use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::thread;
 
 use meshd_contract::broker::{FromManager, ToManager};
 use meshd_contract::wire::WireError;
 use meshd_contract::{paths, wire};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt,
 };
 
 use crate::say;
+
+/// While this file is there, every connection is to end.
+const END: &str = "/tmp/end";
 
 /// Hands a socket to the broker as the manager does, prints the answer, and stays until the
 /// session process's end of the link is closed.
@@ -52,10 +57,22 @@ pub(crate) fn serve(address: &str, device: &str) {
     for connection in listener.incoming() {
         let connection = connection.expect("a connection");
         thread::spawn(move || match hand_over(connection.into()) {
-            Ok((ToManager::Bound { .. }, _)) => {}
+            Ok((ToManager::Bound { .. }, (worker, link))) => keep(&worker, &link),
             Ok((answer, _)) => say(&format!("{answer:?}")),
             Err(sentence) => say(&sentence),
         });
+    }
+}
+
+/// Keeps a connection until its session process has ended, and has it ended when there is [`END`].
+fn keep(worker: &OwnedFd, link: &OwnedFd) {
+    const PAUSE: u16 = 100;
+    let mut ready = [PollFd::new(link.as_fd(), PollFlags::POLLHUP)];
+    while poll(&mut ready, PAUSE) == Ok(0) {
+        if Path::new(END).exists() {
+            let _ = wire::send(worker.as_fd(), &FromManager::End, &[]);
+            let _ = poll(&mut ready, PollTimeout::NONE);
+        }
     }
 }
 
