@@ -1,6 +1,7 @@
 //! Stock SSH clients, as people use them: each logs in without a key or a flag, runs a command
 //! with its streams and exit status, transfers files, and shows why it is denied.
 
+mod ansible;
 mod audit;
 mod libraries;
 mod on_the_command_line;
