@@ -256,3 +256,23 @@ fn sessions_of_one_connection_are_apart() {
         assert_eq!(other.output().expect("an end").status.code(), Some(4));
     }
 }
+
+#[test]
+fn a_killed_file_transfer_is_told_and_others_go_on() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let ssh = mesh.ssh("laptop", &["-s", "alice@web1", "sftp"]);
+    let mut ssh = ssh.spawn().expect("ssh");
+    let server = wait_for("the server", DEADLINE, || {
+        let all = mesh.host("web1").processes().ok()?;
+        let server = all.iter().find(|p| p.name == "sftp-server");
+        server.map(|server| server.pid)
+    });
+    let web1 = mesh.host("web1");
+    web1.kill("KILL", server.expect("runs")).expect("killed");
+    let status = ssh.wait(DEADLINE).expect("the client is told");
+    assert!(!status.success(), "{status}");
+    let again = mesh.ssh("laptop", &["alice@web1", "id -un"]).succeed();
+    assert_eq!(again.expect("a login").stdout, "alice\n");
+    mesh.wait_until_empty("web1", "alice")
+        .expect("nothing is left");
+}

@@ -217,3 +217,44 @@ fn sudo_works_in_a_session_and_leaves_its_login_uid() {
     let output = mesh.ssh("laptop", &["alice@web1", look]).succeed();
     assert_eq!(output.expect("a session").stdout, "0\n1000\ndone\n");
 }
+
+fn wait_until_gone(mesh: &Mesh, command: &str) {
+    wait_for(&format!("end of {command}"), DEADLINE, || {
+        let all = mesh.host("web1").processes().ok()?;
+        (!all.iter().any(|p| p.command.contains(command))).then_some(())
+    })
+    .expect("it has ended");
+}
+
+#[test]
+fn a_revoked_session_takes_its_tmux_along_and_leaves_lingering_services() {
+    let mesh = Mesh::of_two_booted().expect("a mesh");
+    let (laptop, web1) = (mesh.host("laptop"), mesh.host("web1"));
+    web1.sh("loginctl enable-linger alice").expect("lingers");
+    let terminal = laptop.terminal().expect("a terminal");
+    let begin = "systemd-run --user --quiet sleep 1003 && \
+         exec tmux new-session 'touch /tmp/in-tmux; exec sleep 1004'";
+    let ssh = mesh.ssh("laptop", &["-tt", "alice@web1", begin]);
+    let mut ssh = ssh.spawn_on(&terminal).expect("ssh");
+    mesh.wait_for_file("web1", "/tmp/in-tmux")
+        .expect("tmux runs");
+    mesh.change_policy(&meshd_lab::policy_with(""))
+        .expect("saved");
+    ssh.wait(DEADLINE).expect("the client is told");
+    wait_until_gone(&mesh, "sleep 1004");
+    wait_until_gone(&mesh, "tmux");
+    web1.sh("pgrep -xf '.*sleep 1003'")
+        .expect("a service that the user has moved away stays");
+}
+
+#[test]
+fn a_tmux_server_lives_on_when_its_client_has_left() {
+    let mesh = Mesh::of_two_booted().expect("a mesh");
+    let begin = "tmux new-session -d 'exec sleep 1004'";
+    let ssh = mesh.ssh("laptop", &["alice@web1", begin]).succeed();
+    ssh.expect("a login");
+    wait_until_gone(&mesh, "meshd-broker worker");
+    let list = mesh.ssh("laptop", &["alice@web1", "tmux list-sessions"]);
+    let list = list.succeed().expect("the server answers").stdout;
+    assert!(list.starts_with("0: 1 windows"), "{list}");
+}
