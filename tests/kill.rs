@@ -1,7 +1,7 @@
 //! Each process of a connection killed by SIGKILL, in each state of the connection: nothing is
 //! left of it, the client sees its end, and other logins work.
 //!
-//! | | before the key exchange | asked PAM | idle shell | busy command | closing |
+//! | | before the key exchange, authenticating | asked PAM | idle shell | busy command | closing |
 //! |---|---|---|---|---|---|
 //! | manager, listener | goes on | goes on | goes on | goes on | goes on |
 //! | worker | ends | ends | ends | ends | ends |
@@ -36,6 +36,8 @@ use Victim::{Listener, Manager, Session, Shell, Worker};
 enum State {
     /// Connected, and nothing sent.
     Silent,
+    /// The keys are exchanged, and the client asks its user for a password.
+    Authenticating,
     /// PAM is asked and does not answer.
     InPam,
     /// A shell on a terminal waits for input.
@@ -46,7 +48,7 @@ enum State {
     Closing,
 }
 
-use State::{Busy, Closing, Idle, InPam, Silent};
+use State::{Authenticating, Busy, Closing, Idle, InPam, Silent};
 
 /// What becomes of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +57,7 @@ enum Outcome {
     Ends,
 }
 
-const STATES: [State; 5] = [Silent, InPam, Idle, Busy, Closing];
+const STATES: [State; 6] = [Silent, Authenticating, InPam, Idle, Busy, Closing];
 
 fn outcome(victim: Victim) -> Outcome {
     match victim {
@@ -79,7 +81,7 @@ impl Victim {
 /// A connection in one of the states.
 struct Connection {
     client: Running,
-    _terminal: Option<Terminal>,
+    terminal: Option<Terminal>,
 }
 
 #[test]
@@ -170,13 +172,23 @@ fn begin(site: &Site, state: State) -> Connection {
     };
     let plain = |client| Connection {
         client,
-        _terminal: None,
+        terminal: None,
     };
     match state {
         Silent => {
             let call = site.call_silently();
             wait_for("a session process", DEADLINE, || find(web1, Session)).expect("it runs");
             plain(call)
+        }
+        Authenticating => {
+            let terminal = laptop.terminal().expect("a terminal");
+            let ssh = site.ssh_as("alice+password", "PreferredAuthentications=password", &[]);
+            let client = ssh.spawn_on(&terminal).expect("ssh");
+            terminal.expect("password:", DEADLINE).expect("a question");
+            Connection {
+                client,
+                terminal: Some(terminal),
+            }
         }
         InPam => {
             web1.write("/tmp/hold-account", "").expect("a sign");
@@ -190,7 +202,7 @@ fn begin(site: &Site, state: State) -> Connection {
             terminal.expect("alice@web1", DEADLINE).expect("a prompt");
             Connection {
                 client,
-                _terminal: Some(terminal),
+                terminal: Some(terminal),
             }
         }
         Busy => {
@@ -217,6 +229,10 @@ fn find(web1: &Host, victim: Victim) -> Option<i32> {
 }
 
 fn assert_ends(mut connection: Connection, state: State, cell: &str) {
+    if let (Authenticating, Some(terminal)) = (state, &connection.terminal) {
+        // The client looks at the connection when its user has answered.
+        terminal.send("x\n").expect("typed");
+    }
     let end = connection.client.wait(DEADLINE);
     let end = end.unwrap_or_else(|error| panic!("{cell}: {error}"));
     if !matches!(state, Silent | Closing) {
@@ -235,7 +251,7 @@ fn assert_goes_on(site: &Site, state: State, mut connection: Connection, cell: &
             let end = connection.client.wait(DEADLINE).expect("an end");
             assert_eq!(end.code(), Some(0), "{cell}");
         }
-        Silent | Idle | Busy => {
+        Silent | Authenticating | Idle | Busy => {
             assert_eq!(connection.client.ended(), None, "{cell}");
             connection.client.kill().expect("killed");
         }

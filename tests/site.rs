@@ -205,15 +205,21 @@ impl Site {
 
     /// `ssh` from laptop to the real session process.
     pub(crate) fn ssh(&self, arguments: &[&str]) -> meshd_lab::HostCommand {
+        self.ssh_as("alice", "BatchMode=yes", arguments)
+    }
+
+    /// The same with a login and an option.
+    pub(crate) fn ssh_as(
+        &self,
+        login: &str,
+        option: &str,
+        arguments: &[&str],
+    ) -> meshd_lab::HostCommand {
         let port = paths::SSH_PORT.to_string();
-        let options = [
-            "BatchMode=yes",
-            "StrictHostKeyChecking=no",
-            "LogLevel=ERROR",
-        ];
+        let options = [option, "StrictHostKeyChecking=no", "LogLevel=ERROR"];
         let options = options.iter().flat_map(|option| ["-o", option]);
         let laptop = self.lan.host("laptop").command("ssh").args(options);
-        let to = format!("alice@{}", addresses(1).v4);
+        let to = format!("{login}@{}", addresses(1).v4);
         laptop
             .args(["-p", &port, &to])
             .args(arguments.iter().copied())
