@@ -4,6 +4,7 @@
 //! As many seconds as `MESHD_FUZZ_SECONDS` says, else a fixed number of connections. A failure
 //! names the seed; the same seed makes the same connection.
 
+#[path = "../bin/puppet/dice.rs"]
 mod dice;
 mod messages;
 mod raw_client;
