@@ -6,6 +6,7 @@ mod connection;
 mod forwards;
 mod overseer;
 mod processes;
+mod program;
 mod session_process;
 
 use std::ffi::c_int;

@@ -7,19 +7,18 @@ use std::os::unix::ffi::OsStrExt;
 
 use meshd_contract::broker::{ChannelDescription, ExitStatus, Open, OpenKind, ToSession};
 use meshd_contract::identity::Owner;
-use meshd_contract::paths::HELPER_PROGRAM;
 use meshd_contract::time::Timestamp;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Gid, Pid, getgroups, pipe2, setgroups};
+use nix::unistd::{Gid, Pid, getgroups, setgroups};
 use thiserror::Error;
 
 use super::basis::Basis;
 use super::forwards::Forwards;
 use super::now;
 use super::processes::Processes;
+use super::program::{command, is_hushed, kind_name, signal_number, stdio};
 use crate::account::{self, LookupError, Passwd};
 use crate::audit::{self, AuditError};
 use crate::authorize::Authorized;
@@ -454,85 +453,4 @@ impl Channels {
         self.session = None;
         self.processes.session_ended();
     }
-}
-
-fn kind_name(kind: &OpenKind) -> &'static str {
-    match kind {
-        OpenKind::Shell => "shell",
-        OpenKind::Exec(_) => "exec",
-        OpenKind::Sftp => "sftp",
-    }
-}
-
-/// The program and its arguments: always the account's shell, as sshd has it.
-fn command(open: &Open, authorized: &Authorized) -> Result<(CString, Vec<CString>), ChannelError> {
-    let shell = &authorized.passwd().shell;
-    let name = shell.file_name().unwrap_or(shell.as_os_str()).as_bytes();
-    let program = CString::new(shell.as_os_str().as_bytes())?;
-    let forced = authorized
-        .rule()
-        .rights
-        .command
-        .as_ref()
-        .map(|command| command.as_bytes());
-    let sftp = format!("{HELPER_PROGRAM} sftp");
-    let command = match (&open.kind, forced) {
-        (_, Some(forced)) => forced,
-        (OpenKind::Exec(command), None) => command,
-        (OpenKind::Sftp, None) => sftp.as_bytes(),
-        (OpenKind::Shell, None) => {
-            return Ok((program, vec![CString::new([b"-", name].concat())?]));
-        }
-    };
-    Ok((
-        program,
-        vec![CString::new(name)?, c"-c".into(), CString::new(command)?],
-    ))
-}
-
-/// The process's descriptors 0 to 2, and those of the session process.
-fn stdio(terminal: Option<&Terminal>) -> Result<([OwnedFd; 3], Vec<OwnedFd>), ChannelError> {
-    if let Some(terminal) = terminal {
-        let clone = || terminal.slave.try_clone().map_err(|_| Errno::EMFILE);
-        return Ok(([clone()?, clone()?, clone()?], Vec::new()));
-    }
-    let (their_input, our_input) = pipe2(OFlag::O_CLOEXEC)?;
-    let (our_output, their_output) = pipe2(OFlag::O_CLOEXEC)?;
-    let (our_errors, their_errors) = pipe2(OFlag::O_CLOEXEC)?;
-    Ok((
-        [their_input, their_output, their_errors],
-        vec![our_input, our_output, our_errors],
-    ))
-}
-
-/// Whether the account has asked for a quiet login; looked at as that user, in its own directory.
-fn is_hushed(identity: &Identity, passwd: &Passwd) -> bool {
-    let path = [passwd.home.as_os_str().as_bytes(), b"/.hushlogin"].concat();
-    let Ok(path) = CString::new(path) else {
-        return false;
-    };
-    // SAFETY: the path is null-terminated and outlives the call.
-    process::succeeds_as(identity, || unsafe {
-        libc::access(path.as_ptr(), libc::F_OK) == 0
-    })
-}
-
-/// The signals that a client may send (RFC 4254, section 6.9).
-fn signal_number(name: &str) -> Option<Signal> {
-    Some(match name {
-        "ABRT" => Signal::SIGABRT,
-        "ALRM" => Signal::SIGALRM,
-        "FPE" => Signal::SIGFPE,
-        "HUP" => Signal::SIGHUP,
-        "ILL" => Signal::SIGILL,
-        "INT" => Signal::SIGINT,
-        "KILL" => Signal::SIGKILL,
-        "PIPE" => Signal::SIGPIPE,
-        "QUIT" => Signal::SIGQUIT,
-        "SEGV" => Signal::SIGSEGV,
-        "TERM" => Signal::SIGTERM,
-        "USR1" => Signal::SIGUSR1,
-        "USR2" => Signal::SIGUSR2,
-        _ => return None,
-    })
 }

@@ -2,14 +2,14 @@
 //! clock.
 
 mod forwarding;
+mod login;
+mod waiting;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use meshd_contract::broker::{Denial, Description, Open, Permitted, ToSession};
+use meshd_contract::broker::{Description, Open, ToSession};
 use meshd_contract::identity::NodeId;
-use meshd_contract::time::Timestamp;
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -20,13 +20,13 @@ use super::forwards::Forwards;
 use super::now;
 use super::overseer::{Order, Overseer};
 use super::session_process::{Heard, SessionProcess};
-use crate::authorize::Authorized;
+use crate::deadline;
 use crate::evidence::Caller;
 use crate::host_keys::HostKeys;
 use crate::machine::{Machine, Request};
-use crate::pam::{AccountChecked, Pam};
+use crate::pam::AccountChecked;
 use crate::record::{self, Event};
-use crate::{audit, deadline};
+use waiting::session_limit;
 
 /// One SSH connection, from the running session process to its end.
 pub(super) struct Connection {
@@ -49,16 +49,6 @@ pub(super) struct Connection {
 struct Traffic {
     received: u64,
     sent: u64,
-}
-
-/// What has happened while the worker waited.
-#[derive(Debug, Clone, Copy, Default)]
-struct Ready {
-    changes: bool,
-    signals: bool,
-    session: bool,
-    overseer: bool,
-    helper: bool,
 }
 
 /// Why the loop ends.
@@ -190,86 +180,6 @@ impl Connection {
             self.read_message()?;
         }
         Ok(())
-    }
-
-    /// What can be read. A socket that has closed is not waited for, as its end would never let
-    /// anything wait.
-    fn wait(&self) -> Result<Ready, End> {
-        let session = self
-            .session
-            .is_open()
-            .then(|| self.session.socket().as_fd());
-        let sources = [
-            Some(self.basis.changes().as_fd()),
-            Some(self.signals.as_fd()),
-            session,
-            self.overseer.socket().map(AsFd::as_fd),
-            self.forwards.socket().map(AsFd::as_fd),
-        ];
-        let watched = sources.iter().flatten();
-        let mut watched: Vec<PollFd<'_>> = watched
-            .map(|source| PollFd::new(*source, PollFlags::POLLIN))
-            .collect();
-        match poll(&mut watched, self.timeout()) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(End::HangUp(format!("cannot wait for events: {errno}"))),
-        }
-        let mut watched = watched.iter().map(|entry| entry.any() == Some(true));
-        let [changes, signals, session, overseer, helper] =
-            sources.map(|source| source.is_some() && watched.next() == Some(true));
-        Ok(Ready {
-            changes,
-            signals,
-            session,
-            overseer,
-            helper,
-        })
-    }
-
-    /// Until something must be looked at again: the end of a grace, or the next second at which
-    /// a right may end.
-    fn timeout(&self) -> PollTimeout {
-        const RETRY: Duration = Duration::from_secs(1);
-        const ROUNDING: Duration = Duration::from_millis(1);
-        let wait = match self.revoked_until {
-            Some(_) => Duration::from_millis(50),
-            None => self.next_expiry().unwrap_or(self.grace_left()),
-        };
-        let late = self.forwards.deadline();
-        let late = late.map(|at| at.saturating_duration_since(Instant::now()) + ROUNDING);
-        let wait = late.map_or(wait, |late| wait.min(late));
-        let wait = if self.basis.is_unread() {
-            wait.min(RETRY)
-        } else {
-            wait
-        };
-        PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
-    }
-
-    /// What is left of the time to authenticate. The session process keeps it too, and ends
-    /// first with a word to the client; here it holds also against one that does not.
-    fn grace_left(&self) -> Duration {
-        const MARGIN: Duration = Duration::from_secs(5);
-        let grace = Duration::from_secs(self.basis.config.limits.login_grace.into()) + MARGIN;
-        grace.saturating_sub(self.started.elapsed())
-    }
-
-    fn next_expiry(&self) -> Option<Duration> {
-        const SHORTEST: Duration = Duration::from_millis(10);
-        // Waits do not count the time that the host was asleep; rights end in it all the same.
-        const LONGEST: Duration = Duration::from_secs(60);
-        let checked = self.machine.permitted()?;
-        // A newer document may end a key or a session sooner than the one that permitted it.
-        let Ok(authorized) = self.basis.in_force(checked) else {
-            return Some(SHORTEST);
-        };
-        let seconds_left = |end: Timestamp| Duration::from_secs(end.0.saturating_sub(now().0));
-        let document = seconds_left(self.basis.expires_at());
-        let key = authorized.peer().key_expires_at.map(seconds_left);
-        let session =
-            session_limit(&authorized).map(|most| most.saturating_sub(self.started.elapsed()));
-        let next = [Some(document), key, session].into_iter().flatten().min()?;
-        Some(next.clamp(SHORTEST, LONGEST))
     }
 
     fn read_signals(&mut self) -> Result<(), End> {
@@ -459,54 +369,6 @@ impl Connection {
         self.send_all(answer);
     }
 
-    fn login(&mut self, name: &[u8]) {
-        match self.decide(name) {
-            Ok((checked, pam)) => self.permit(checked, pam),
-            Err(denial) => self.deny(name, denial),
-        }
-    }
-
-    /// The user database and PAM may take their time, in which the right may have ended.
-    fn decide(&mut self, name: &[u8]) -> Result<(AccountChecked, Pam), Denial> {
-        let decided = deadline::within(self.patience(), || self.basis.decide(name));
-        let (checked, pam) = decided?;
-        self.basis.refresh();
-        self.basis.still_permits(&checked)?;
-        Ok((checked, pam))
-    }
-
-    fn permit(&mut self, checked: AccountChecked, pam: Pam) {
-        let authorized = checked.authorized();
-        let login = authorized.passwd().account.login.to_string();
-        let fact = ("login", login.clone());
-        self.basis.records.know(fact.clone());
-        self.channels.know(fact.clone());
-        self.forwards.know(fact);
-        let rule = authorized.rule().origin.clone();
-        self.basis.records.write(Event::Accepted, &[("rule", rule)]);
-        self.channels.set_pam(pam);
-        self.machine.permit(checked);
-        self.session
-            .tell(&ToSession::Permitted(Permitted { login }), &[]);
-        self.overseer.tell(self.describe());
-    }
-
-    fn deny(&mut self, name: &[u8], denial: Denial) {
-        let facts = [("reason", denial.message())];
-        self.basis.records.write(Event::Denied, &facts);
-        let attempt = audit::Login {
-            account: audit::Account::Named(name),
-            address: self.basis.bound.remote().ip(),
-            terminal: "ssh",
-            success: false,
-        };
-        if let Err(error) = audit::record(&attempt) {
-            self.basis.records.note(&error.to_string());
-        }
-        self.machine.end();
-        self.session.tell(&ToSession::Denied(denial), &[]);
-    }
-
     fn send_all(&mut self, answer: Vec<(ToSession, Vec<OwnedFd>)>) {
         for (message, fds) in answer {
             if let ToSession::Failed { channel, .. } = message {
@@ -519,12 +381,6 @@ impl Connection {
 
 fn patience(basis: &Basis) -> Duration {
     Duration::from_secs(basis.config.limits.answer.into())
-}
-
-/// How long a session may last by the rule that permits it.
-fn session_limit(authorized: &Authorized) -> Option<Duration> {
-    let seconds = authorized.rule().rights.session_seconds;
-    seconds.map(Duration::from_secs)
 }
 
 /// SIGCHLD and SIGTERM, to be read instead of being acted on.

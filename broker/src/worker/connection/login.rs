@@ -1,0 +1,59 @@
+//! The one login of a connection.
+
+use meshd_contract::broker::{Denial, Permitted, ToSession};
+
+use super::Connection;
+use crate::pam::{AccountChecked, Pam};
+use crate::record::Event;
+use crate::{audit, deadline};
+
+impl Connection {
+    /// Decides, and tells everybody.
+    pub(super) fn login(&mut self, name: &[u8]) {
+        match self.decide(name) {
+            Ok((checked, pam)) => self.permit(checked, pam),
+            Err(denial) => self.deny(name, denial),
+        }
+    }
+
+    /// The user database and PAM may take their time, in which the right may have ended.
+    fn decide(&mut self, name: &[u8]) -> Result<(AccountChecked, Pam), Denial> {
+        let decided = deadline::within(self.patience(), || self.basis.decide(name));
+        let (checked, pam) = decided?;
+        self.basis.refresh();
+        self.basis.still_permits(&checked)?;
+        Ok((checked, pam))
+    }
+
+    fn permit(&mut self, checked: AccountChecked, pam: Pam) {
+        let authorized = checked.authorized();
+        let login = authorized.passwd().account.login.to_string();
+        let fact = ("login", login.clone());
+        self.basis.records.know(fact.clone());
+        self.channels.know(fact.clone());
+        self.forwards.know(fact);
+        let rule = authorized.rule().origin.clone();
+        self.basis.records.write(Event::Accepted, &[("rule", rule)]);
+        self.channels.set_pam(pam);
+        self.machine.permit(checked);
+        self.session
+            .tell(&ToSession::Permitted(Permitted { login }), &[]);
+        self.overseer.tell(self.describe());
+    }
+
+    fn deny(&mut self, name: &[u8], denial: Denial) {
+        let facts = [("reason", denial.message())];
+        self.basis.records.write(Event::Denied, &facts);
+        let attempt = audit::Login {
+            account: audit::Account::Named(name),
+            address: self.basis.bound.remote().ip(),
+            terminal: "ssh",
+            success: false,
+        };
+        if let Err(error) = audit::record(&attempt) {
+            self.basis.records.note(&error.to_string());
+        }
+        self.machine.end();
+        self.session.tell(&ToSession::Denied(denial), &[]);
+    }
+}
