@@ -1,6 +1,6 @@
 //! What a worker may do, seen from its session process: the promises that are checked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use meshd_contract::broker::{FromSession, Hello, OpenKind, ToSession};
 
@@ -64,6 +64,8 @@ pub(crate) struct Model {
     awaited: VecDeque<Awaited>,
     /// As the answers so far have it.
     channels: BTreeMap<u32, Channel>,
+    /// Numbers of forwards that were asked for.
+    forwards: BTreeSet<u32>,
 }
 
 impl Model {
@@ -77,6 +79,7 @@ impl Model {
             denied: false,
             awaited: VecDeque::new(),
             channels: BTreeMap::new(),
+            forwards: BTreeSet::new(),
         }
     }
 
@@ -130,11 +133,13 @@ impl Model {
                 self.expect(Effect::Login, Verdict::Fine)
             }
             FromSession::Traffic { .. } => Verdict::Fine,
-            FromSession::Connect { .. }
-            | FromSession::Listen { .. }
-            | FromSession::ForwardAgent { .. }
-            | FromSession::Taken { .. }
-            | FromSession::EndForward { .. } => Verdict::Perhaps,
+            FromSession::Connect { forward, .. }
+            | FromSession::Listen { forward, .. }
+            | FromSession::ForwardAgent { forward, .. } => {
+                self.forwards.insert(*forward);
+                Verdict::Perhaps
+            }
+            FromSession::Taken { .. } | FromSession::EndForward { .. } => Verdict::Perhaps,
             FromSession::AllocatePty { channel } => self.on_channel(*channel, Effect::Terminal),
             FromSession::Release { channel } => self.on_channel(*channel, Effect::Release),
             FromSession::Signal { channel, .. } => self.on_channel(*channel, Effect::Refusal),
@@ -202,12 +207,11 @@ impl Model {
     /// Takes what the worker said; an error is a broken promise.
     pub(crate) fn receive(&mut self, message: &ToSession) -> Result<(), String> {
         let kept = match message {
-            ToSession::Hello(_)
-            | ToSession::Revoked
-            | ToSession::Connected { .. }
-            | ToSession::Listening { .. }
-            | ToSession::NotForwarded { .. }
-            | ToSession::Accepted { .. } => false,
+            ToSession::Hello(_) | ToSession::Revoked => false,
+            ToSession::Connected { forward }
+            | ToSession::Listening { forward, .. }
+            | ToSession::NotForwarded { forward, .. } => self.forwards.contains(forward),
+            ToSession::Accepted { listener, .. } => self.forwards.contains(listener),
             ToSession::Signed { .. } => self.came(|effect| effect == Effect::Signature).is_some(),
             ToSession::Permitted(permitted) => {
                 self.permitted = self.asked_for.as_deref() == Some(PERMITTED.as_bytes())
