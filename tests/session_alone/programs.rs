@@ -120,10 +120,16 @@ fn a_death_by_signal_is_told() {
 #[test]
 fn a_background_job_keeps_the_channel_open_as_with_sshd() {
     let server = Server::new(Manners::default());
-    // The job holds the outputs, and ends with the input that it was given beforehand.
-    let command = "exec 3<&0; (read -u 3 line; echo late $line) & echo early; exit 4";
+    // The job holds the outputs, and ends when the test says so.
+    let directory = tempfile::tempdir().expect("a directory");
+    let sign = directory.path().join("sign");
+    nix::unistd::mkfifo(&sign, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let command = format!(
+        "(read line <{}; echo late) & echo early; exit 4",
+        sign.display()
+    );
     let mut ssh = server
-        .ssh(&["-v"], &[command])
+        .ssh(&["-v"], &[&command])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -146,9 +152,10 @@ fn a_background_job_keeps_the_channel_open_as_with_sshd() {
         ssh.try_wait().expect("a status").is_none(),
         "the job is still there"
     );
-    // The shell has exited, so what is typed now reaches nobody; the job sees the end.
+    // The shell has exited, so what is typed now reaches nobody.
     let _ = input.write_all(b"word\n");
     drop(input);
+    std::fs::write(&sign, "now\n").expect("written");
     line.clear();
     output.read_line(&mut line).expect("reads");
     assert!(line.starts_with("late"), "{line}");
