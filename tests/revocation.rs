@@ -111,3 +111,22 @@ fn a_session_older_than_the_time_to_log_in_is_killed_too() {
         .expect("saved");
     assert_revoked(&mesh, session.expect("ssh"));
 }
+
+#[test]
+fn a_new_channel_of_an_old_connection_has_the_rights_of_the_newest_rule() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let master = ["-o", "ControlMaster=yes", "-o", "ControlPath=/tmp/master"];
+    let waits = ["alice@web1", "touch /tmp/there; sleep 1000"];
+    let master = mesh.ssh("laptop", &[&master[..], &waits].concat()).spawn();
+    let _master = master.expect("ssh");
+    mesh.wait_for_file("web1", "/tmp/there").expect("a session");
+    let forced = r#"{"action": "accept", "src": ["alice@example.com"], "dst": ["tag:web"],
+        "users": ["alice"], "command": "echo forced"}"#;
+    mesh.change_policy(&meshd_lab::policy_with(forced))
+        .expect("saved");
+    // By the old connection or not at all.
+    let old = ["-o", "ControlPath=/tmp/master", "-o", "ProxyCommand=false"];
+    let asks = ["alice@web1", "echo free"];
+    let output = mesh.ssh("laptop", &[&old[..], &asks].concat()).succeed();
+    assert_eq!(output.expect("a channel").stdout, "forced\n");
+}

@@ -63,10 +63,7 @@ impl Basis {
 
     /// Takes the newer document, if there is one.
     pub(super) fn refresh(&mut self) {
-        let name = self.files.peer_document.file_name();
-        let events = self.changes.read_events().unwrap_or_default();
-        let replaced = events.iter().any(|event| event.name.as_deref() == name);
-        if !replaced && !self.unread {
+        if !self.is_replaced() && !self.unread {
             return;
         }
         let newer = self
@@ -86,6 +83,19 @@ impl Basis {
                 .records
                 .note(&format!("newer document ignored: {error}")),
         }
+    }
+
+    /// Reads all events that wait. The kernel drops some where too many do (inotify(7)); then the
+    /// document's may be among them.
+    fn is_replaced(&self) -> bool {
+        let name = self.files.peer_document.file_name();
+        let mut replaced = false;
+        while let Ok(events) = self.changes.read_events() {
+            replaced |= events.iter().any(|event| {
+                event.name.as_deref() == name || event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
+            });
+        }
+        replaced
     }
 
     /// From this second on nothing is permitted by this document.

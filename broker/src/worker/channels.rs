@@ -116,10 +116,9 @@ impl Channels {
         &mut self.processes
     }
 
-    /// Does what a request asks, as the account that was checked; [`Self::begin_session`] comes
-    /// before the first [`Request::Open`].
-    pub(super) fn answer(&mut self, request: &Request, checked: &AccountChecked) -> Answer {
-        let authorized = checked.authorized();
+    /// Does what a request asks, by the rule in force; [`Self::begin_session`] comes before the
+    /// first [`Request::Open`].
+    pub(super) fn answer(&mut self, request: &Request, authorized: &Authorized) -> Answer {
         let passwd = authorized.passwd();
         match request {
             Request::AllocatePty(channel) => match pty::allocate(passwd.account.uid, passwd.gid) {

@@ -8,7 +8,7 @@ mod waiting;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use meshd_contract::broker::{Description, Open, ToSession};
+use meshd_contract::broker::{Denial, Description, Open, ToSession};
 use meshd_contract::identity::NodeId;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
@@ -20,6 +20,7 @@ use super::forwards::Forwards;
 use super::now;
 use super::overseer::{Order, Overseer};
 use super::session_process::{Heard, SessionProcess};
+use crate::authorize::Authorized;
 use crate::deadline;
 use crate::evidence::Caller;
 use crate::host_keys::HostKeys;
@@ -211,18 +212,21 @@ impl Connection {
         Ok(())
     }
 
+    /// What permits the login now; none before it is permitted and after its right has ended.
+    fn in_force(&self) -> Option<Result<Authorized, Denial>> {
+        let checked = self.machine.permitted()?;
+        Some(self.basis.in_force(checked))
+    }
+
     /// Decides the login again, by the newest document and the clock.
     fn recheck(&mut self) {
-        let Some(checked) = self.machine.permitted() else {
-            return;
-        };
         let over = |limit| self.started.elapsed() >= limit;
-        match self.basis.in_force(checked) {
-            Ok(authorized) if session_limit(&authorized).is_some_and(over) => {
+        match self.in_force() {
+            Some(Ok(authorized)) if session_limit(&authorized).is_some_and(over) => {
                 self.revoke("the longest time that the rule permits is over");
             }
-            Ok(_) => {}
-            Err(denial) => self.revoke(&denial.message()),
+            Some(Ok(_)) | None => {}
+            Some(Err(denial)) => self.revoke(&denial.message()),
         }
     }
 
@@ -254,7 +258,8 @@ impl Connection {
             Caller::Peer(peer) => (peer.node, peer.name.to_string(), peer.owner.to_string()),
             Caller::Stranger => (NodeId(0), String::new(), String::new()),
         };
-        let authorized = self.machine.permitted().map(AccountChecked::authorized);
+        let authorized = self.in_force().and_then(Result::ok);
+        let authorized = authorized.as_ref();
         Description {
             connection: basis.records.connection().to_owned(),
             peer: node,
@@ -358,14 +363,15 @@ impl Connection {
         }
     }
 
-    /// Does nothing once the right has ended.
+    /// By the rule in force: a newer document may have given the login another command, or other
+    /// variables. Does nothing once the right has ended.
     fn carry_out(&mut self, request: &Request) {
-        let Some(checked) = self.machine.permitted() else {
+        let Some(Ok(authorized)) = self.in_force() else {
             return;
         };
         let patience = self.patience();
         let channels = &mut self.channels;
-        let answer = deadline::within(patience, || channels.answer(request, checked));
+        let answer = deadline::within(patience, || channels.answer(request, &authorized));
         self.send_all(answer);
     }
 

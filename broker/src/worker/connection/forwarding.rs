@@ -87,11 +87,7 @@ impl Connection {
     fn prohibits(&self, ask: &Ask) -> Option<&'static str> {
         const POLICY: &str = "policy does not permit this forward";
         const HOST: &str = "this host does not permit such forwards";
-        let Some(Ok(authorized)) = self
-            .machine
-            .permitted()
-            .map(|checked| self.basis.in_force(checked))
-        else {
+        let Some(Ok(authorized)) = self.in_force() else {
             return Some(POLICY);
         };
         let (rights, host) = (&authorized.rule().rights, self.basis.config.forwarding);

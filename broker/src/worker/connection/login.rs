@@ -50,7 +50,9 @@ impl Connection {
             terminal: "ssh",
             success: false,
         };
-        if let Err(error) = audit::record(&attempt) {
+        // The kernel makes the caller wait while nobody empties a full trail (auditctl(8)).
+        let recorded = deadline::within(self.patience(), || audit::record(&attempt));
+        if let Err(error) = recorded {
             self.basis.records.note(&error.to_string());
         }
         self.machine.end();

@@ -88,9 +88,8 @@ impl Connection {
         const SHORTEST: Duration = Duration::from_millis(10);
         // Waits do not count the time that the host was asleep; rights end in it all the same.
         const LONGEST: Duration = Duration::from_secs(60);
-        let checked = self.machine.permitted()?;
         // A newer document may end a key or a session sooner than the one that permitted it.
-        let Ok(authorized) = self.basis.in_force(checked) else {
+        let Ok(authorized) = self.in_force()? else {
             return Some(SHORTEST);
         };
         let seconds_left = |end: Timestamp| Duration::from_secs(end.0.saturating_sub(now().0));
