@@ -264,7 +264,7 @@ fn a_killed_file_transfer_is_told_and_others_go_on() {
     let mut ssh = ssh.spawn().expect("ssh");
     let server = wait_for("the server", DEADLINE, || {
         let all = mesh.host("web1").processes().ok()?;
-        let server = all.iter().find(|p| p.name == "sftp-server");
+        let server = all.iter().find(|p| p.name == "meshd-helper");
         server.map(|server| server.pid)
     });
     let web1 = mesh.host("web1");
