@@ -49,7 +49,7 @@ pub struct Sources<'a> {
     /// What PAM's modules set, as `NAME=value`.
     pub pam: &'a [CString],
     /// What meshd says of the connection.
-    pub connection: &'a [(&'static str, String)],
+    pub connection: &'a [(&'static str, Vec<u8>)],
 }
 
 /// The variables as `NAME=value`, for execve(2).
@@ -82,7 +82,7 @@ pub fn build(sources: &Sources<'_>) -> Vec<CString> {
         }
     }
     for (name, value) in sources.connection {
-        variables.insert(name.as_bytes().to_vec(), value.clone().into_bytes());
+        variables.insert(name.as_bytes().to_vec(), value.clone());
     }
     let joined = variables
         .into_iter()
@@ -158,7 +158,7 @@ mod tests {
             client_bytes: 64 << 10,
             term: b"xterm",
             pam: &pam,
-            connection: &[("SSH_TTY", "/dev/pts/0".to_owned())],
+            connection: &[("SSH_TTY", b"/dev/pts/0".to_vec())],
         });
         variables
             .into_iter()

@@ -6,6 +6,7 @@ mod bounds;
 #[path = "../bin/puppet/dice.rs"]
 mod dice;
 mod extensions;
+mod forced;
 mod large;
 mod listing;
 mod malformed;

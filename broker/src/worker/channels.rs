@@ -18,7 +18,7 @@ use super::basis::Basis;
 use super::forwards::Forwards;
 use super::now;
 use super::processes::Processes;
-use super::program::{command, is_hushed, kind_name, signal_number, stdio};
+use super::program::{asked, command, is_hushed, kind_name, signal_number, stdio};
 use crate::account::{self, LookupError, Passwd};
 use crate::audit::{self, AuditError};
 use crate::authorize::Authorized;
@@ -328,23 +328,25 @@ impl Channels {
         let (remote, local) = (self.bound.remote(), self.bound.local());
         let (from, port, to) = (remote.ip(), remote.port(), local.ip());
         let mut connection = vec![
-            ("SSH_CLIENT", format!("{from} {port} 22")),
-            ("SSH_CONNECTION", format!("{from} {port} {to} 22")),
-            ("MESH_PEER", authorized.peer().name.to_string()),
+            ("SSH_CLIENT", format!("{from} {port} 22").into_bytes()),
+            (
+                "SSH_CONNECTION",
+                format!("{from} {port} {to} 22").into_bytes(),
+            ),
+            ("MESH_PEER", authorized.peer().name.to_string().into_bytes()),
         ];
         if let Owner::User(user) = &authorized.peer().owner {
-            connection.push(("MESH_USER", user.clone()));
+            connection.push(("MESH_USER", user.as_bytes().to_vec()));
         }
         if let Some(path) = terminal {
-            connection.push(("SSH_TTY", path.to_owned()));
+            connection.push(("SSH_TTY", path.as_bytes().to_vec()));
         }
         if let Some(path) = self.agents.get(&open.channel) {
-            connection.push(("SSH_AUTH_SOCK", path.clone()));
+            connection.push(("SSH_AUTH_SOCK", path.as_bytes().to_vec()));
         }
-        if let (Some(_), OpenKind::Exec(command)) = (&authorized.rule().rights.command, &open.kind)
-        {
-            let original = String::from_utf8_lossy(command).into_owned();
-            connection.push(("SSH_ORIGINAL_COMMAND", original));
+        let forced = authorized.rule().rights.command.as_ref();
+        if let Some(original) = forced.and_then(|_| asked(&open.kind)) {
+            connection.push(("SSH_ORIGINAL_COMMAND", original.into_owned()));
         }
         environment::build(&Sources {
             passwd: authorized.passwd(),

@@ -1,5 +1,6 @@
 //! What a channel runs, and what it runs with.
 
+use std::borrow::Cow;
 use std::ffi::{CString, NulError};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -24,6 +25,15 @@ pub(super) fn kind_name(kind: &OpenKind) -> &'static str {
     }
 }
 
+/// The command line that a client asks for, whatever the rule says; none for a shell.
+pub(super) fn asked(kind: &OpenKind) -> Option<Cow<'_, [u8]>> {
+    match kind {
+        OpenKind::Shell => None,
+        OpenKind::Exec(command) => Some(command.into()),
+        OpenKind::Sftp => Some(format!("{HELPER_PROGRAM} sftp").into_bytes().into()),
+    }
+}
+
 /// The program and its arguments: always the account's shell, as sshd has it.
 pub(super) fn command(
     open: &Open,
@@ -32,24 +42,18 @@ pub(super) fn command(
     let shell = &authorized.passwd().shell;
     let name = shell.file_name().unwrap_or(shell.as_os_str()).as_bytes();
     let program = CString::new(shell.as_os_str().as_bytes())?;
-    let forced = authorized
-        .rule()
-        .rights
-        .command
-        .as_ref()
-        .map(|command| command.as_bytes());
-    let sftp = format!("{HELPER_PROGRAM} sftp");
-    let command = match (&open.kind, forced) {
-        (_, Some(forced)) => forced,
-        (OpenKind::Exec(command), None) => command,
-        (OpenKind::Sftp, None) => sftp.as_bytes(),
-        (OpenKind::Shell, None) => {
-            return Ok((program, vec![CString::new([b"-", name].concat())?]));
-        }
+    let forced = authorized.rule().rights.command.as_ref();
+    let forced = forced.map(|command| Cow::from(command.as_bytes()));
+    let Some(command) = forced.or_else(|| asked(&open.kind)) else {
+        return Ok((program, vec![CString::new([b"-", name].concat())?]));
     };
     Ok((
         program,
-        vec![CString::new(name)?, c"-c".into(), CString::new(command)?],
+        vec![
+            CString::new(name)?,
+            c"-c".into(),
+            CString::new(command.as_ref())?,
+        ],
     ))
 }
 
