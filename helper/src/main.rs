@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+mod left;
 mod resolve;
 mod sftp;
 mod sockets;
@@ -23,7 +24,11 @@ fn main() -> ExitCode {
         [word] if word == OsStr::new("sockets") => sockets::serve()
             .map_or_else(|error| fail(&error.to_string(), 2), |()| ExitCode::SUCCESS),
         [word] if word == OsStr::new("resolve") => resolve::answer(),
-        _ => fail("usage: meshd-helper sftp|sockets|resolve", 2),
+        [word, paths @ ..] if word == OsStr::new("remove") => {
+            paths.iter().for_each(|path| left::remove(path.as_ref()));
+            ExitCode::SUCCESS
+        }
+        _ => fail("usage: meshd-helper sftp|sockets|resolve|remove PATH...", 2),
     }
 }
 

@@ -18,6 +18,7 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, umask};
 
 use super::connecting::stream;
+use crate::left;
 
 /// As sshd has it.
 const BACKLOG: i32 = 128;
@@ -70,12 +71,20 @@ impl Listener {
         })
     }
 
-    /// Listens at a path that is not there yet.
+    /// Listens at a path that is not there yet, or where nobody listens any more.
     ///
     /// # Errors
     /// The kernel's.
     pub(super) fn unix(path: &[u8]) -> nix::Result<Self> {
-        let (socket, left) = listen_unix(Path::new(OsStr::from_bytes(path)))?;
+        let path = Path::new(OsStr::from_bytes(path));
+        let listening = listen_unix(path).or_else(|errno| {
+            if errno != Errno::EADDRINUSE || !left::is_left(path) {
+                return Err(errno);
+            }
+            left::remove(path);
+            listen_unix(path)
+        });
+        let (socket, left) = listening?;
         Ok(Self {
             sockets: vec![socket],
             port: 0,
@@ -209,7 +218,7 @@ fn listen_unix(path: &Path) -> nix::Result<(OwnedFd, Left)> {
 fn new_directory() -> nix::Result<PathBuf> {
     loop {
         let random = RandomState::new().build_hasher().finish();
-        let path = PathBuf::from(format!("/tmp/meshd-{random:016x}"));
+        let path = left::agent_directory(random);
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
