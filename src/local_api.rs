@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use meshd_contract::address::MeshAddresses;
-use meshd_contract::broker::ChannelDescription;
+use meshd_contract::broker::{ChannelDescription, ForwardDescription};
 use meshd_contract::document::Version;
 use meshd_contract::identity::{NodeId, NodeName, Owner};
 use meshd_contract::key::{PublicKey, WireGuardKey};
@@ -274,6 +274,8 @@ pub struct Session {
     pub since: Option<Timestamp>,
     /// What runs.
     pub channels: Vec<ChannelDescription>,
+    /// What is forwarded; of very many, some.
+    pub forwards: Vec<ForwardDescription>,
     /// Bytes from the client.
     pub received: u64,
     /// Bytes to the client.

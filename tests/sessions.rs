@@ -38,7 +38,10 @@ fn a_session_is_listed_with_all_that_runs_in_it() {
     for word in ["laptop", "alice@example.com", " alice ", " s ago"] {
         assert!(line.contains(word), "{line}");
     }
-    let pid = line.rsplit(' ').next().expect("a number");
+    let pid = line.split("shell pts/0 pid ").nth(1);
+    let pid = pid
+        .and_then(|rest| rest.split(' ').next())
+        .expect("a number");
     let name = mesh.host("web1").sh(&format!("ps -o comm= -p {pid}"));
     assert_eq!(name.expect("it runs").stdout, "bash\n");
     let json = mesh_sessions(&mesh, &["--json"]).user("bob").succeed();
@@ -57,6 +60,43 @@ fn a_session_is_listed_with_all_that_runs_in_it() {
         listed(&mesh).is_empty().then_some(())
     })
     .expect("nobody");
+}
+
+#[test]
+fn what_a_connection_forwards_is_listed() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let web1 = mesh.host("web1");
+    let serve = ["-m", "http.server", "--bind", "127.0.0.1", "8001"];
+    let serve = web1.command("/usr/bin/python3").args(serve);
+    let _server = serve.user("bob").spawn().expect("a server");
+    wait_for("the server", DEADLINE, || {
+        let listening = web1.sh("ss -Htln 'sport = :8001'").ok()?.stdout;
+        (!listening.is_empty()).then_some(())
+    })
+    .expect("it listens");
+    let forwards = "-L 7001:localhost:8001 -R 0:localhost:1 -R /tmp/there.sock:localhost:1";
+    let script = format!("exec ssh-agent ssh -o BatchMode=yes -A {forwards} alice@web1 sleep 1000");
+    let laptop = mesh.host("laptop");
+    let ssh = laptop.command("sh").args(["-c", &script]);
+    let _ssh = ssh.spawn().expect("ssh");
+    let line = wait_for_line(&mesh, &["agent, remote /tmp/there.sock, remote localhost:"]);
+    assert!(!line.contains("local localhost"), "{line}");
+    let held = "exec 3<>/dev/tcp/127.0.0.1/7001; echo ready; sleep 1000";
+    let held = || laptop.command("bash").args(["-c", held]).spawn();
+    let (one, _two) = (held().expect("a client"), held().expect("a client"));
+    wait_for_line(&mesh, &["agent, local localhost:8001 (2), remote "]);
+    drop(one);
+    wait_for_line(&mesh, &["agent, local localhost:8001 (1), remote "]);
+    let json = mesh_sessions(&mesh, &["--json"])
+        .succeed()
+        .expect("sessions");
+    for field in [
+        "\"kind\": \"local\"",
+        "\"endpoint\": \"localhost:8001\"",
+        "\"connections\": 1",
+    ] {
+        assert!(json.stdout.contains(field), "{field} in {json:?}");
+    }
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub enum Request {
         /// The channel.
         channel: u32,
     },
-    /// Have the helper forget what this number stands for.
+    /// Forget what this number stands for, and have the helper do so.
     EndForward(u32),
     /// There may be room for more accepted connections.
     Admit,

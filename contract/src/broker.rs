@@ -128,6 +128,8 @@ pub struct Description {
     pub since: Timestamp,
     /// What runs.
     pub channels: Vec<ChannelDescription>,
+    /// What is forwarded; of very many, some.
+    pub forwards: Vec<ForwardDescription>,
     /// Bytes from the client, as the session process counts.
     pub received: u64,
     /// Bytes to the client, as the session process counts.
@@ -147,6 +149,18 @@ pub struct ChannelDescription {
     pub pid: i32,
     /// When it was opened.
     pub since: Timestamp,
+}
+
+/// A listener of a connection, or its forwarded connections to one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardDescription {
+    /// `local` (the client reaches what the host reaches), `remote` (the host listens for the
+    /// client) or `agent`.
+    pub kind: String,
+    /// Where the connections lead to, or what listens; empty for an agent.
+    pub endpoint: String,
+    /// How many connections are open.
+    pub connections: u32,
 }
 
 /// From the session process to the manager, over their link; nothing rests on it.

@@ -1,5 +1,6 @@
 //! Forwards: where a socket is to lead or to listen, and what a rule permits of it.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,26 @@ impl Endpoint {
             Self::Unix { path } => (1..=MAX_PATH_BYTES).contains(&path.len()) && !path.contains(&0),
         }
     }
+}
+
+/// As ssh(1) writes it, for people: control characters are replaced.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => {
+                write!(f, "[{}]:{port}", printable(host))
+            }
+            Self::Tcp { host, port } => write!(f, "{}:{port}", printable(host)),
+            Self::Unix { path } => f.write_str(&printable(&String::from_utf8_lossy(path))),
+        }
+    }
+}
+
+/// A text without control characters.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let replace = |c: char| if c.is_control() { '?' } else { c };
+    text.chars().map(replace).collect()
 }
 
 impl Origin {
@@ -233,6 +254,14 @@ mod tests {
         assert!(any.permit_connecting(&tcp("db1", 1)));
         assert!(any.permit_connecting(&unix("/run/x")));
         assert!(!any.permit_listening(&tcp("db1", 1)));
+    }
+
+    #[test]
+    fn an_endpoint_is_shown_in_one_line() {
+        assert_eq!(tcp("db1", 5432).to_string(), "db1:5432");
+        assert_eq!(tcp("fd00::1", 22).to_string(), "[fd00::1]:22");
+        assert_eq!(tcp("a\nb", 1).to_string(), "a?b:1");
+        assert_eq!(unix("/run/a b\u{1b}").to_string(), "/run/a b?");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use meshd_contract::broker::{
     ChannelDescription, ConnectionLimits, Denial, Description, ExitStatus, FIRST_ACCEPTED,
-    FromManager, FromSession, Hello, MAX_MESSAGE_BYTES, Open, OpenKind, PROTOCOL, Permitted,
-    SandboxReport, ToManager, ToManagerLink, ToSession,
+    ForwardDescription, FromManager, FromSession, Hello, MAX_MESSAGE_BYTES, Open, OpenKind,
+    PROTOCOL, Permitted, SandboxReport, ToManager, ToManagerLink, ToSession,
 };
 use meshd_contract::forward::{Endpoint, ForwardFailure, Origin};
 use meshd_contract::helper::{FromHelper, ToHelper};
@@ -172,6 +172,11 @@ fn to_manager() -> Vec<ToManager> {
                 terminal: Some("/dev/pts/0".to_owned()),
                 pid: 7,
                 since: Timestamp(2),
+            }],
+            forwards: vec![ForwardDescription {
+                kind: "local".to_owned(),
+                endpoint: "db1:5432".to_owned(),
+                connections: 1,
             }],
             received: 3,
             sent: 4,

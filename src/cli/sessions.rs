@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Subcommand;
-use meshd_contract::broker::ChannelDescription;
+use meshd_contract::broker::{ChannelDescription, ForwardDescription};
 use meshd_contract::time::Timestamp;
 
 use super::client::{Client, unexpected};
@@ -46,12 +46,12 @@ fn describe(sessions: &[Session], now: Timestamp) -> String {
         return "nobody is logged in through the mesh\n".to_owned();
     }
     let head = [
-        "ID", "PEER", "USER", "LOGIN", "SINCE", "RECEIVED", "SENT", "CHANNELS",
+        "ID", "PEER", "USER", "LOGIN", "SINCE", "RECEIVED", "SENT", "CHANNELS", "FORWARDS",
     ];
     table(head, sessions.iter().map(|session| row(session, now)))
 }
 
-fn row(session: &Session, now: Timestamp) -> [String; 8] {
+fn row(session: &Session, now: Timestamp) -> [String; 9] {
     let or_dash = |text: &str| if text.is_empty() { "-" } else { text }.to_owned();
     let peer = match session.address {
         Some(address) if session.peer_name.is_empty() => address.to_string(),
@@ -69,6 +69,7 @@ fn row(session: &Session, now: Timestamp) -> [String; 8] {
         bytes(session.received),
         bytes(session.sent),
         or_dash(&channels(session)),
+        or_dash(&forwards(&session.forwards)),
     ]
 }
 
@@ -88,6 +89,26 @@ fn channel(channel: &ChannelDescription) -> String {
             format!("{kind} {short} pid {}", channel.pid)
         }
         None => format!("{kind} pid {}", channel.pid),
+    }
+}
+
+/// The first of them; all are in `--json`.
+fn forwards(all: &[ForwardDescription]) -> String {
+    const SHOWN: usize = 4;
+    let mut words: Vec<String> = all.iter().take(SHOWN).map(forward).collect();
+    if all.len() > SHOWN {
+        words.push(format!("{} more", all.len() - SHOWN));
+    }
+    words.join(", ")
+}
+
+fn forward(forward: &ForwardDescription) -> String {
+    let words = [forward.kind.as_str(), forward.endpoint.as_str()];
+    let words = words.into_iter().filter(|word| !word.is_empty());
+    let text = words.collect::<Vec<_>>().join(" ");
+    match forward.connections {
+        0 => text,
+        connections => format!("{text} ({connections})"),
     }
 }
 
@@ -114,10 +135,32 @@ mod tests {
                 pid: 4711,
                 since: Timestamp(41),
             }],
+            forwards: vec![local(1)],
             received: 10,
             sent: 5 << 20,
             busy: false,
         }
+    }
+
+    fn local(connections: u32) -> ForwardDescription {
+        ForwardDescription {
+            kind: "local".to_owned(),
+            endpoint: "db1:5432".to_owned(),
+            connections,
+        }
+    }
+
+    #[test]
+    fn of_many_forwards_some_are_shown() {
+        assert_eq!(forwards(&[]), "");
+        let agent = ForwardDescription {
+            kind: "agent".to_owned(),
+            endpoint: String::new(),
+            connections: 0,
+        };
+        let all = [vec![agent], vec![local(0); 5]].concat();
+        let shown = "agent, local db1:5432, local db1:5432, local db1:5432, 2 more";
+        assert_eq!(forwards(&all), shown);
     }
 
     #[test]
@@ -139,7 +182,8 @@ mod tests {
                 "1 min ago",
                 "10 B",
                 "5 MiB",
-                "shell pts/0 pid 4711"
+                "shell pts/0 pid 4711",
+                "local db1:5432 (1)"
             ]
         );
         assert_eq!(

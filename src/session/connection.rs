@@ -197,8 +197,10 @@ impl Shared {
 
     /// Starts a forward's task.
     async fn forward(&self, target: Endpoint, channel: Channel<Msg>, reply: ChannelOpenHandle) {
+        if !self.forwards.has_room(self.max_forwards) {
+            return forward::refuse(reply).await;
+        }
         let task = forward::open(self.worker.clone(), target, channel, reply);
-        // A task that is not started refuses the channel.
         self.forwards.spawn(self.max_forwards, task);
         // It gets its turn even while the socket has more.
         tokio::task::yield_now().await;

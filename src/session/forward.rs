@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
-use super::forward_link::NoForward;
+use super::forward_link::{Forward, NoForward};
 use super::pipe::register;
 use super::traffic::Traffic;
 use super::worker::Worker;
@@ -34,17 +34,23 @@ pub(super) async fn open(
             .await;
     }
     match worker.connect(target).await {
-        Ok((forward, socket)) => {
+        Ok((mut forward, socket)) => {
             reply.accept().await;
-            let traffic = worker.traffic().clone();
-            carry(channel, socket, &traffic).await;
-            drop(forward);
+            carry(channel, socket, worker.traffic(), &mut forward).await;
         }
         Err(reason) => {
             let (code, words) = refusal(reason);
             reply.reject_with(code, words).await;
         }
     }
+}
+
+/// Tells the client that it has as many as it may have.
+pub(super) async fn refuse(reply: ChannelOpenHandle) {
+    let words = "too many forwarded connections in this connection".to_owned();
+    reply
+        .reject_with(ChannelOpenFailure::ResourceShortage, words)
+        .await;
 }
 
 /// The code (RFC 4254, section 5.1) and the words.
@@ -64,14 +70,20 @@ fn refusal(reason: NoForward) -> (ChannelOpenFailure, String) {
 }
 
 /// Carries bytes both ways. The end of one direction leaves the other; the channel is closed when
-/// both have ended, or the client has closed it.
-pub(super) async fn carry(channel: Channel<Msg>, socket: OwnedFd, traffic: &Traffic) {
+/// both have ended, the client has closed it, or the forward is not permitted any more.
+pub(super) async fn carry(
+    channel: Channel<Msg>,
+    socket: OwnedFd,
+    traffic: &Traffic,
+    forward: &mut Forward,
+) {
     let (from_client, to_client) = channel.split();
     if let Ok(socket) = register(socket).map(Socket) {
         let (ended, end) = oneshot::channel();
         tokio::select! {
             () = to_socket(from_client, &socket, ended, traffic) => {}
             () = to_channel(&socket, &to_client, end, traffic) => {}
+            () = forward.end() => {}
         }
     }
     let _ = to_client.close().await;

@@ -19,8 +19,13 @@ const ARRIVALS: usize = 64;
 #[derive(Default)]
 pub(super) struct ForwardRoutes {
     answers: HashMap<u32, oneshot::Sender<Answer>>,
-    listeners: HashMap<u32, mpsc::Sender<(u32, Origin, OwnedFd)>>,
+    listeners: HashMap<u32, mpsc::Sender<Accepted>>,
+    /// What is told that the worker does not permit it any more.
+    ends: HashMap<u32, oneshot::Sender<()>>,
 }
+
+/// A connection on its way to the client: its number, what ends it, where it comes from.
+type Accepted = (u32, oneshot::Receiver<()>, Origin, OwnedFd);
 
 enum Answer {
     Connected(OwnedFd),
@@ -46,6 +51,8 @@ impl From<Unanswered> for NoForward {
 pub(super) struct Forward {
     worker: Arc<Worker>,
     number: u32,
+    /// None when there is nobody left who could end it.
+    end: Option<oneshot::Receiver<()>>,
 }
 
 /// Something that accepts connections, until this value goes.
@@ -53,7 +60,7 @@ pub(super) struct Listener {
     forward: Forward,
     /// The port; 0 for a Unix socket.
     pub(super) port: u16,
-    arrivals: mpsc::Receiver<(u32, Origin, OwnedFd)>,
+    arrivals: mpsc::Receiver<Accepted>,
 }
 
 /// A connection that was accepted.
@@ -79,6 +86,9 @@ impl ForwardRoutes {
             }
             ToSession::NotForwarded { forward, failure } => {
                 self.listeners.remove(&forward);
+                if let Some(end) = self.ends.remove(&forward) {
+                    let _ = end.send(());
+                }
                 self.answer(forward, Answer::Failed(failure));
             }
             ToSession::Accepted {
@@ -87,9 +97,13 @@ impl ForwardRoutes {
                 origin,
             } => {
                 let (route, socket) = (self.listeners.get(&listener), fds.next());
+                let (end, ended) = oneshot::channel();
                 let delivered = route.zip(socket).is_some_and(|(route, socket)| {
-                    route.try_send((forward, origin, socket)).is_ok()
+                    route.try_send((forward, ended, origin, socket)).is_ok()
                 });
+                if delivered {
+                    self.ends.insert(forward, end);
+                }
                 return (!delivered).then_some(forward);
             }
             _ => {}
@@ -168,9 +182,10 @@ impl Worker {
     async fn ask_forward(
         self: &Arc<Self>,
         ask: impl FnOnce(u32) -> FromSession,
-        route: Option<mpsc::Sender<(u32, Origin, OwnedFd)>>,
+        route: Option<mpsc::Sender<Accepted>>,
     ) -> Result<(Forward, Answer), Unanswered> {
         let (answer, answered) = oneshot::channel();
+        let (ends, end) = oneshot::channel();
         // Numbers reach the worker in their order.
         let mut next = self.next_forward().await;
         let number = *next;
@@ -178,6 +193,7 @@ impl Worker {
         {
             let mut routes = self.forwards();
             routes.answers.insert(number, answer);
+            routes.ends.insert(number, ends);
             if let Some(route) = route {
                 routes.listeners.insert(number, route);
             }
@@ -185,6 +201,7 @@ impl Worker {
         let forward = Forward {
             worker: self.clone(),
             number,
+            end: Some(end),
         };
         self.send(&ask(number)).await?;
         drop(next);
@@ -198,12 +215,26 @@ impl Worker {
     }
 }
 
+impl Forward {
+    /// Comes when the worker does not permit it any more.
+    pub(super) async fn end(&mut self) {
+        if let Some(end) = &mut self.end {
+            if end.await.is_ok() {
+                return;
+            }
+            self.end = None;
+        }
+        std::future::pending::<()>().await;
+    }
+}
+
 impl Drop for Forward {
     fn drop(&mut self) {
         let forward = self.number;
         let mut routes = self.worker.forwards();
         routes.answers.remove(&forward);
         routes.listeners.remove(&forward);
+        routes.ends.remove(&forward);
         drop(routes);
         self.worker.tell(FromSession::EndForward { forward });
     }
@@ -217,10 +248,14 @@ impl Listener {
 
     /// The next connection; none when nothing is accepted any more.
     pub(super) async fn next(&mut self) -> Option<Arrival> {
-        let (number, origin, socket) = self.arrivals.recv().await?;
+        let (number, end, origin, socket) = self.arrivals.recv().await?;
         let worker = self.forward.worker.clone();
         Some(Arrival {
-            forward: Forward { worker, number },
+            forward: Forward {
+                worker,
+                number,
+                end: Some(end),
+            },
             origin,
             socket,
         })

@@ -1,9 +1,10 @@
 //! What the host listens at for the client: ports, Unix sockets, and sockets of its agent.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use meshd_contract::forward::Endpoint;
+use meshd_contract::forward::{Endpoint, Origin};
 use russh::Channel;
 use russh::server::{Handle, Msg};
 use tokio::sync::mpsc;
@@ -31,19 +32,27 @@ impl Tasks {
         most: usize,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> bool {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        let room = tasks.len() < most;
+        let room = self.has_room(most);
         if room {
-            tasks.spawn(task);
+            self.tasks().spawn(task);
         }
         room
     }
 
+    /// Whether there are fewer than there may be.
+    pub(super) fn has_room(&self, most: usize) -> bool {
+        let mut tasks = self.tasks();
+        while tasks.try_join_next().is_some() {}
+        tasks.len() < most
+    }
+
     /// Ends all of them.
     pub(super) fn end(&self) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.abort_all();
+        self.tasks().abort_all();
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,20 +155,35 @@ impl Listening {
     }
 
     async fn announce(self, arrival: Arrival, place: Place) {
-        let Ok(channel) = self.open_channel(&arrival, place).await else {
-            return;
+        let Arrival {
+            mut forward,
+            origin,
+            socket,
+        } = arrival;
+        let mut opening = pin!(self.open_channel(origin, place));
+        let opened = tokio::select! {
+            opened = &mut opening => opened,
+            () = forward.end() => {
+                drop((socket, forward));
+                // The client may still answer, and is told then.
+                if let Ok(channel) = opening.await {
+                    let _ = channel.close().await;
+                }
+                return;
+            }
         };
-        self.worker.taken(&arrival.forward).await;
-        let traffic = self.worker.traffic();
-        carry(channel, arrival.socket, traffic).await;
+        if let Ok(channel) = opened {
+            self.worker.taken(&forward).await;
+            carry(channel, socket, self.worker.traffic(), &mut forward).await;
+        }
     }
 
     async fn open_channel(
         &self,
-        arrival: &Arrival,
+        origin: Origin,
         place: Place,
     ) -> Result<Channel<Msg>, russh::Error> {
-        let (address, port) = (arrival.origin.address.clone(), arrival.origin.port.into());
+        let (address, port) = (origin.address, origin.port.into());
         match place {
             Place::Tcp(host, at) => {
                 self.handle

@@ -2,6 +2,8 @@
 
 use meshd_lab::{DEADLINE, Mesh, wait_for};
 
+use crate::world::mesh_of_three;
+
 /// Starts an agent with a new key, and runs ssh with these arguments there.
 fn with_agent(mesh: &Mesh, arguments: &str) -> String {
     let script = format!(
@@ -41,4 +43,28 @@ fn a_session_without_the_agent_has_none() {
     let mesh = Mesh::of_two().expect("a mesh");
     let said = with_agent(&mesh, "-a alice@web1 \"echo [\\$SSH_AUTH_SOCK]\"");
     assert_eq!(said, "[]\n");
+}
+
+#[test]
+fn the_directory_of_a_killed_helper_is_removed() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let look = "ssh-add -l; pkill -KILL -x meshd-helper; \
+                while test -d \\$(dirname \\$SSH_AUTH_SOCK); do :; done; echo removed";
+    let said = with_agent(&mesh, &format!("-A alice@web1 \"{look}\""));
+    assert!(said.contains("throw-away"), "{said}");
+    assert!(said.ends_with("removed\n"), "{said}");
+}
+
+#[test]
+fn an_agent_is_reached_over_two_hosts() {
+    let mesh = mesh_of_three();
+    let said = with_agent(&mesh, "-A alice@web1 ssh -A alice@db1 ssh-add -l");
+    assert!(said.contains("throw-away"), "{said}");
+    for host in ["web1", "db1"] {
+        wait_for("end of the directory", DEADLINE, || {
+            let found = mesh.host(host).sh("ls -d /tmp/meshd-* 2>/dev/null || true");
+            found.ok()?.stdout.is_empty().then_some(())
+        })
+        .expect("nothing is left");
+    }
 }

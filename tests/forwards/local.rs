@@ -1,8 +1,8 @@
 //! From the client to what the host reaches.
 
-use meshd_lab::{DEADLINE, Mesh, Owner, policy_with, wait_for};
+use meshd_lab::{DEADLINE, Mesh, wait_for};
 
-use crate::world::{LONG, ask, client, forward, helpers, serve, wait_for_port};
+use crate::world::{LONG, ask, client, forward, helpers, mesh_of_three, serve, wait_for_port};
 
 #[test]
 fn a_local_port_reaches_a_port_of_the_host_both_ways() {
@@ -137,21 +137,7 @@ fn a_dynamic_port_reaches_where_the_client_says() {
 
 #[test]
 fn a_jump_through_a_host_reaches_another_one() {
-    let mut mesh = Mesh::start(&["laptop", "web1", "db1"]).expect("a mesh");
-    mesh.meshd_control(&["users", "create", "alice@example.com"])
-        .expect("a user");
-    let rules = r#"{"action": "accept", "src": ["alice@example.com"], "dst": ["tag:web"], "users": ["alice"]},
-        {"action": "accept", "src": ["tag:web"], "dst": ["tag:web"], "users": ["alice"]}"#;
-    mesh.set_policy(&policy_with(rules)).expect("saved");
-    mesh.join("laptop", Owner::User("alice@example.com"))
-        .expect("joined");
-    for host in ["web1", "db1"] {
-        mesh.host(host).add_user("alice").expect("an account");
-        mesh.start_broker(host).expect("a broker");
-        mesh.join(host, Owner::Tag("tag:web")).expect("joined");
-    }
-    mesh.wait_until_reachable("laptop", "web1").expect("web1");
-    mesh.wait_until_reachable("web1", "db1").expect("db1");
+    let mesh = mesh_of_three();
     let jump = ["-J", "alice@web1", "alice@db1", "hostname; echo $MESH_PEER"];
     let said = mesh.ssh("laptop", &jump).succeed().expect("a session");
     assert_eq!(said.stdout, "db1\nweb1\n");

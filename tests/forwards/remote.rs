@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader};
 
 use meshd_lab::{DEADLINE, Mesh, wait_for};
 
-use crate::world::{ask, client, forward, serve, wait_for_port};
+use crate::world::{
+    LONG, ask, client, echo, forward, listening, serve, wait_for_no_port, wait_for_port,
+};
 
 #[test]
 fn a_port_of_the_host_reaches_a_port_of_the_client_both_ways() {
@@ -28,19 +30,10 @@ fn a_port_of_the_host_reaches_a_port_of_the_client_both_ways() {
     wait_for_port(&mesh, "web1", 7002);
     assert_eq!(ask(&mesh, "web1", 7001, "hello").stdout, "hello");
     assert_eq!(ask(&mesh, "web1", 7002, "hello").stdout, "hello");
-    let listening = mesh.host("web1").sh("ss -Htln 'sport = :7001'");
-    let listening = listening.expect("a list").stdout;
-    assert_eq!(listening.lines().count(), 2, "{listening}");
-    assert!(
-        listening.contains("127.0.0.1:7001") && listening.contains("[::1]:7001"),
-        "{listening}"
-    );
+    let both = ["127.0.0.1:7001", "[::1]:7001"];
+    assert_eq!(listening(&mesh, "web1", 7001), both);
     ssh.kill().expect("an end");
-    wait_for("end of the listener", DEADLINE, || {
-        let listening = mesh.host("web1").sh("ss -Htln 'sport = :7001'").ok()?;
-        listening.stdout.is_empty().then_some(())
-    })
-    .expect("nothing listens");
+    wait_for_no_port(&mesh, "web1", 7001);
 }
 
 #[test]
@@ -104,9 +97,79 @@ fn a_listener_that_the_client_cancels_listens_no_more() {
         "web1",
     ];
     mesh.ssh("laptop", &cancel).succeed().expect("cancelled");
-    wait_for("end of the listener", DEADLINE, || {
-        let listening = mesh.host("web1").sh("ss -Htln 'sport = :7001'").ok()?;
-        listening.stdout.is_empty().then_some(())
+    wait_for_no_port(&mesh, "web1", 7001);
+}
+
+#[test]
+fn many_bytes_arrive_beside_a_forward_that_the_client_does_not_read() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let _echo = echo(&mesh, "laptop", 8001);
+    let deaf = ["deaf", "tcp", "127.0.0.1", "8002"];
+    let _deaf = serve(&mesh, "laptop", "root", deaf);
+    let _ssh = forward(
+        &mesh,
+        &["-R", "7001:localhost:8001", "-R", "7002:localhost:8002"],
+    );
+    wait_for_port(&mesh, "web1", 7002);
+    let web1 = mesh.host("web1");
+    web1.sh("head -c 16M /dev/urandom >/tmp/file")
+        .expect("a file");
+    let stalled = client(&mesh, "web1", "127.0.0.1", 7002).line();
+    let stalled = format!("{stalled} </tmp/file");
+    let stalled = web1.command("sh").args(["-c", &stalled]).spawn();
+    let _stalled = stalled.expect("a client");
+    let through = client(&mesh, "web1", "127.0.0.1", 7001).line();
+    let script = format!("{through} </tmp/file | cmp - /tmp/file");
+    let same = web1.command("sh").args(["-c", &script]).deadline(LONG);
+    same.succeed().expect("the same bytes");
+}
+
+#[test]
+fn a_socket_that_nobody_listens_at_is_replaced_and_any_other_file_is_not() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let _echo = serve(
+        &mesh,
+        "laptop",
+        "root",
+        ["echo", "unix", "/tmp/echo.sock", "8001"],
+    );
+    let web1 = mesh.host("web1");
+    let leave = "import socket; socket.socket(socket.AF_UNIX).bind('/tmp/remote.sock')";
+    let leave = web1.command("/usr/bin/python3").args(["-c", leave]);
+    leave.user("alice").succeed().expect("a socket");
+    let remote = ["-R", "/tmp/remote.sock:/tmp/echo.sock"];
+    let mut ssh = forward(&mesh, &remote);
+    wait_for("an answer", DEADLINE, || {
+        let said = client(&mesh, "web1", "/tmp/remote.sock", 0).input("hello");
+        (said.output().ok()?.stdout == "hello").then_some(())
     })
-    .expect("nothing listens");
+    .expect("it is replaced");
+    // Somebody listens there now.
+    let second = forward(&mesh, &remote).wait(DEADLINE).expect("an end");
+    assert_eq!(second.code(), Some(255));
+    let said = client(&mesh, "web1", "/tmp/remote.sock", 0).input("hello");
+    assert_eq!(said.succeed().expect("an answer").stdout, "hello");
+    ssh.kill().expect("an end");
+    mesh.wait_until_empty("web1", "alice").expect("an end");
+    web1.sh("echo precious >/tmp/remote.sock; chown alice /tmp/remote.sock")
+        .expect("a file");
+    let onto_file = forward(&mesh, &remote).wait(DEADLINE).expect("an end");
+    assert_eq!(onto_file.code(), Some(255));
+    let kept = web1.read_text("/tmp/remote.sock").expect("a file");
+    assert_eq!(kept, "precious\n");
+}
+
+#[test]
+fn the_sockets_of_a_killed_helper_are_removed() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let mut ssh = forward(&mesh, &["-R", "/tmp/remote.sock:/tmp/echo.sock"]);
+    mesh.wait_for_file("web1", "/tmp/remote.sock")
+        .expect("a socket");
+    let web1 = mesh.host("web1");
+    web1.sh("pkill -KILL -x meshd-helper").expect("killed");
+    wait_for("end of the socket", DEADLINE, || {
+        (!web1.exists("/tmp/remote.sock")).then_some(())
+    })
+    .expect("nothing is left");
+    assert_eq!(ssh.ended(), None);
 }

@@ -102,8 +102,8 @@ impl Forwards {
     /// As for [`Self::taken`].
     pub(super) fn end(&mut self, forward: u32) -> Request {
         match self.forwards.remove(&forward) {
-            Some(Forward::Connecting | Forward::Listening) => Request::EndForward(forward),
-            Some(Forward::Arriving | Forward::Open) | None => Request::Admit,
+            Some(_) => Request::EndForward(forward),
+            None => Request::Admit,
         }
     }
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use meshd_contract::broker::Denial;
+use meshd_contract::document::Version;
 use meshd_contract::login::Login;
 use meshd_contract::paths;
 use meshd_contract::peer_document::PeerDocument;
@@ -96,6 +97,11 @@ impl Basis {
             });
         }
         replaced
+    }
+
+    /// Which document is in force.
+    pub(super) fn version(&self) -> Version {
+        self.document.header.version
     }
 
     /// From this second on nothing is permitted by this document.

@@ -15,7 +15,7 @@ use nix::unistd::{Gid, Pid, getgroups, setgroups};
 use thiserror::Error;
 
 use super::basis::Basis;
-use super::forwards::Forwards;
+use super::forwards::{self, Forwards};
 use super::now;
 use super::processes::Processes;
 use super::program::{asked, command, is_hushed, kind_name, signal_number, stdio};
@@ -265,6 +265,17 @@ impl Channels {
         let identity = identity.ok_or_else(|| Errno::EPERM.desc().to_owned())?;
         let started = forwards.start(&identity, &environment);
         started.map_err(|error| self.no_helper(&error))
+    }
+
+    /// Has a helper that is no more tidied up after, as the account and with nobody waiting for it.
+    pub(super) fn remove_left(&self, paths: &[CString]) {
+        let (Some(session), Ok(null)) = (&self.session, process::null()) else {
+            return;
+        };
+        let removed = forwards::remove(paths, &session.identity, null.as_fd());
+        if let Err(error) = removed {
+            self.records.note(&format!("left of a helper: {error}"));
+        }
     }
 
     fn no_helper(&self, error: &dyn std::error::Error) -> String {

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use meshd_contract::broker::{Denial, Description, Open, ToSession};
+use meshd_contract::document::Version;
 use meshd_contract::identity::NodeId;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
@@ -43,6 +44,8 @@ pub(super) struct Connection {
     traffic: Traffic,
     /// The right to be here has ended; everything is killed then.
     revoked_until: Option<Instant>,
+    /// The document by which the forwards are permitted.
+    forwards_by: Option<Version>,
 }
 
 /// Bytes of channels, as the session process counts.
@@ -88,6 +91,7 @@ impl Connection {
             started: Instant::now(),
             traffic: Traffic::default(),
             revoked_until: None,
+            forwards_by: None,
         }
     }
 
@@ -176,6 +180,7 @@ impl Connection {
         self.recheck();
         self.end_if_revoked()?;
         self.end_if_late()?;
+        self.end_if_kept()?;
         self.hear_helper(ready.helper);
         if ready.session && self.session.is_open() {
             self.read_message()?;
@@ -197,8 +202,8 @@ impl Connection {
                 self.session.set_reaped();
                 continue;
             }
-            if self.forwards.has_ended(pid) {
-                self.helper_ended();
+            if let Some(outcome) = self.forwards.has_ended(pid) {
+                self.pass_on(outcome);
             }
             if let Some(channel) = channel {
                 self.machine.closed(channel);
@@ -225,8 +230,9 @@ impl Connection {
             Some(Ok(authorized)) if session_limit(&authorized).is_some_and(over) => {
                 self.revoke("the longest time that the rule permits is over");
             }
-            Some(Ok(_)) | None => {}
+            Some(Ok(authorized)) => self.recheck_forwards(&authorized),
             Some(Err(denial)) => self.revoke(&denial.message()),
+            None => {}
         }
     }
 
@@ -271,9 +277,10 @@ impl Connection {
             since: basis.began,
             channels: [
                 self.channels.describe(),
-                self.forwards.describe().into_iter().collect(),
+                self.forwards.describe_helper().into_iter().collect(),
             ]
             .concat(),
+            forwards: self.forwards.describe(),
             received: self.traffic.received,
             sent: self.traffic.sent,
         }
@@ -295,6 +302,16 @@ impl Connection {
         let waits = self.machine.permitted().is_none() && self.revoked_until.is_none();
         if waits && self.grace_left().is_zero() {
             return Err(End::HangUp("no login in time".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// A session process that keeps a forward which is not permitted any more is no honest one.
+    fn end_if_kept(&self) -> Result<(), End> {
+        let deadline = self.forwards.open.deadline();
+        if deadline.is_some_and(|at| at <= Instant::now()) {
+            let kept = "the session process keeps a forward that is not permitted any more";
+            return Err(End::Violation(kept.to_owned()));
         }
         Ok(())
     }

@@ -1,11 +1,13 @@
-//! The helper of one connection: a process of the account's that opens sockets and hands them
-//! over. It is believed nothing but that a socket is one, and never waited for.
+//! What one connection forwards, by its helper: a process of the account's that opens sockets and
+//! hands them over. It is believed nothing but that a socket is one, and never waited for.
 
+mod description;
 mod helper;
+mod open;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use meshd_contract::broker::ChannelDescription;
@@ -24,6 +26,7 @@ use crate::config::Config;
 use crate::process::{self, Identity, Plan, StartError};
 use crate::record::{self, Event, Records};
 use helper::{Broken, Helper, Pending};
+use open::OpenForwards;
 
 /// The helper keeps to the time that it is given; a little later it is silent.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -37,25 +40,34 @@ pub(super) enum Ask {
     Agent(u32),
 }
 
+/// What was asked for, as it is now.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    pub(super) ask: Ask,
+    /// What a listener was given; else 0.
+    pub(super) port: u16,
+}
+
 /// What comes of it.
 pub(super) enum Outcome {
-    Connected(u32, OwnedFd),
+    Connected(u32, Made, OwnedFd),
     Listening(u32, u16),
     /// The agent's path, for what runs on the channel.
     Agent(u32, u32, String),
-    /// By this listener, which was asked for like this.
-    Accepted(u32, Ask, Origin, OwnedFd),
+    /// By this listener.
+    Accepted(u32, Made, Origin, OwnedFd),
     Failed(u32, String),
-    /// The helper is gone, and everything with it.
-    Lost,
+    /// The helper is gone, and what it has made in the file system may be left.
+    Lost(Vec<CString>),
 }
 
-/// The helper, while one runs, and what it does.
+/// The helper, while one runs, what it does, and the connections that came of it.
 pub(super) struct Forwards {
     records: Records,
     anywhere: bool,
     seconds: u32,
     helper: Option<Helper>,
+    pub(super) open: OpenForwards,
 }
 
 /// Why there is no helper.
@@ -76,6 +88,7 @@ impl Forwards {
             anywhere: config.gateway_ports,
             seconds: config.limits.connect,
             helper: None,
+            open: OpenForwards::default(),
         }
     }
 
@@ -137,9 +150,19 @@ impl Forwards {
         pending.map(|pending| pending.until).min()
     }
 
+    /// Everything that is there or is on its way, and was not told yet to end.
+    pub(super) fn asks(&self) -> impl Iterator<Item = (u32, &Ask)> {
+        let of_helper = self.helper.iter().flat_map(|helper| {
+            let pending = helper.pending.iter().map(|(number, p)| (*number, &p.ask));
+            pending.chain(helper.listening.iter().map(|(number, l)| (*number, &l.ask)))
+        });
+        of_helper.chain(self.open.asks())
+    }
+
     /// The path of the agent's socket, if there is one.
     pub(super) fn agent(&self) -> Option<&str> {
-        self.helper.as_ref()?.agent.as_deref()
+        let (_, path) = self.helper.as_ref()?.agent.as_ref()?;
+        Some(path)
     }
 
     /// Asks the helper, which must run; what comes of it comes later.
@@ -164,9 +187,13 @@ impl Forwards {
         self.tell(&message)
     }
 
-    /// Has the helper forget a request or a listener.
+    /// Forgets a connection, or has the helper forget a request or a listener.
     pub(super) fn forget(&mut self, number: u32) -> Option<Outcome> {
+        if self.open.remove(number) {
+            return None;
+        }
         let helper = self.helper.as_mut()?;
+        helper.agent.take_if(|(listener, _)| *listener == number);
         let pending = helper.pending.remove(&number).is_some();
         let known = helper.listening.remove(&number).is_some() || pending;
         known
@@ -230,8 +257,13 @@ impl Forwards {
             self.records.note(&format!("the helper is ended: {why}"));
             let _ = kill(helper.pid, Signal::SIGKILL);
         }
-        self.end(why);
-        Outcome::Lost
+        self.lose(why)
+    }
+
+    fn lose(&mut self, how: &str) -> Outcome {
+        let left = self.helper.as_ref().map(Helper::paths);
+        self.end(how);
+        Outcome::Lost(left.unwrap_or_default())
     }
 
     /// The helper reads the end of its socket, removes what it has made, and ends.
@@ -251,17 +283,15 @@ impl Forwards {
         }
     }
 
-    /// Whether the process that has ended was the helper.
-    pub(super) fn has_ended(&mut self, pid: Pid) -> bool {
-        let ended = self.helper.as_ref().is_some_and(|helper| helper.pid == pid);
-        if ended {
-            self.end("by itself");
-        }
-        ended
+    /// Takes note of a process that has ended; it may have been the helper.
+    pub(super) fn has_ended(&mut self, pid: Pid) -> Option<Outcome> {
+        let is_helper = |helper: &Helper| helper.pid == pid;
+        let ended = self.helper.as_ref().is_some_and(is_helper);
+        ended.then(|| self.lose("by itself"))
     }
 
     /// The helper, if one runs.
-    pub(super) fn describe(&self) -> Option<ChannelDescription> {
+    pub(super) fn describe_helper(&self) -> Option<ChannelDescription> {
         self.helper.as_ref().map(|helper| ChannelDescription {
             channel: NO_CHANNEL,
             kind: KIND.to_owned(),
@@ -270,6 +300,31 @@ impl Forwards {
             since: helper.since,
         })
     }
+}
+
+/// Starts a helper that removes sockets which one has left, and does not wait for it: the paths
+/// are the account's, and may lie where nothing ever answers.
+pub(super) fn remove(
+    left: &[CString],
+    identity: &Identity,
+    null: BorrowedFd<'_>,
+) -> Result<(), HelperError> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    let program = CString::new(HELPER_PROGRAM).map_err(|_| Errno::EINVAL)?;
+    process::start(&Plan {
+        program: &program,
+        arguments: &[&[c"meshd-helper".into(), c"remove".into()], left].concat(),
+        environment: &[],
+        descriptors: &[null, null, null],
+        identity,
+        directory: c"/",
+        terminal: false,
+        keep_chroot: false,
+        parent_death_signal: 0,
+    })?;
+    Ok(())
 }
 
 /// A number that no channel of the session process has.

@@ -286,6 +286,7 @@ impl Entry {
                 rule: None,
                 since: self.since,
                 channels: Vec::new(),
+                forwards: Vec::new(),
                 received: 0,
                 sent: 0,
                 busy,
@@ -302,6 +303,7 @@ impl Entry {
             rule: description.rule,
             since: Some(description.since),
             channels: description.channels,
+            forwards: description.forwards,
             received: description.received,
             sent: description.sent,
             busy,
@@ -370,6 +372,7 @@ pub(super) mod tests {
             rule: None,
             since: Timestamp(100),
             channels: Vec::new(),
+            forwards: Vec::new(),
             received: 0,
             sent: 0,
         }

@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use meshd_contract::broker::ToSession;
 use meshd_contract::forward::{ForwardFailure, Origin};
+use meshd_contract::ssh_rule::Forwarding;
 
 use super::Connection;
+use crate::authorize::Authorized;
 use crate::deadline;
 use crate::machine::Request;
-use crate::worker::forwards::{Ask, Outcome};
+use crate::worker::forwards::{Ask, Made, Outcome};
 
 impl Connection {
     /// Carries out a request that is about forwards.
@@ -60,9 +62,32 @@ impl Connection {
         }
     }
 
-    /// The helper has ended by itself.
-    pub(super) fn helper_ended(&mut self) {
-        self.pass_on(Outcome::Lost);
+    /// Ends the forwards that a newer document does not permit any more.
+    pub(super) fn recheck_forwards(&mut self, authorized: &Authorized) {
+        let version = self.basis.version();
+        if self.forwards_by.replace(version) == Some(version) {
+            return;
+        }
+        let host = self.basis.config.forwarding;
+        let asks = self.forwards.asks();
+        let ended = asks.filter(|(_, ask)| prohibits(authorized, host, ask).is_some());
+        for number in ended.map(|(number, _)| number).collect::<Vec<_>>() {
+            self.end_forward(number);
+        }
+    }
+
+    /// What the session process has been given stays counted until it says that it has let go.
+    fn end_forward(&mut self, forward: u32) {
+        let failure = ForwardFailure::Prohibited(POLICY.to_owned());
+        if self.forwards.open.condemn(forward) {
+            let message = ToSession::NotForwarded { forward, failure };
+            return self.session.tell(&message, &[]);
+        }
+        let lost = self.forwards.forget(forward);
+        self.not_forwarded(forward, failure);
+        if let Some(outcome) = lost {
+            self.pass_on(outcome);
+        }
     }
 
     fn ask(&mut self, forward: u32, ask: Ask) -> Option<Outcome> {
@@ -85,22 +110,10 @@ impl Connection {
 
     /// Why it may not be, by the rule in force and root's configuration.
     fn prohibits(&self, ask: &Ask) -> Option<&'static str> {
-        const POLICY: &str = "policy does not permit this forward";
-        const HOST: &str = "this host does not permit such forwards";
         let Some(Ok(authorized)) = self.in_force() else {
             return Some(POLICY);
         };
-        let (rights, host) = (&authorized.rule().rights, self.basis.config.forwarding);
-        let (by_policy, by_host) = match ask {
-            Ask::Connect(target) => (rights.permit_connecting(target), host.includes_local()),
-            Ask::Listen(at) => (rights.permit_listening(at), host.includes_remote()),
-            Ask::Agent(_) => (rights.forwarding.includes_agent(), host.includes_agent()),
-        };
-        match (by_policy, by_host) {
-            (false, _) => Some(POLICY),
-            (true, false) => Some(HOST),
-            (true, true) => None,
-        }
+        prohibits(&authorized, self.basis.config.forwarding, ask)
     }
 
     /// Starts the helper in the PAM session, which is opened if this is the first that needs it.
@@ -119,11 +132,12 @@ impl Connection {
         begun
     }
 
-    fn pass_on(&mut self, outcome: Outcome) {
+    pub(super) fn pass_on(&mut self, outcome: Outcome) {
         let forwards = self.machine.forwards();
         match outcome {
-            Outcome::Connected(forward, socket) => {
+            Outcome::Connected(forward, made, socket) => {
                 if forwards.connected(forward) {
+                    self.forwards.open.add(forward, made);
                     self.session
                         .tell(&ToSession::Connected { forward }, &[socket]);
                 }
@@ -138,14 +152,16 @@ impl Connection {
                 self.session
                     .tell(&ToSession::Listening { forward, port }, &[]);
             }
-            Outcome::Accepted(listener, ask, origin, socket) => {
-                self.accepted(listener, &ask, origin, socket);
+            Outcome::Accepted(listener, made, origin, socket) => {
+                self.accepted(listener, made, origin, socket);
             }
             Outcome::Failed(forward, words) => {
                 self.not_forwarded(forward, ForwardFailure::Failed(words));
             }
-            Outcome::Lost => {
-                for forward in forwards.lost() {
+            Outcome::Lost(left) => {
+                let lost = forwards.lost();
+                self.channels.remove_left(&left);
+                for forward in lost {
                     let words = "the helper of this connection has ended".to_owned();
                     self.not_forwarded(forward, ForwardFailure::Failed(words));
                 }
@@ -154,8 +170,8 @@ impl Connection {
     }
 
     /// A right that has ended since the listener was made ends what it accepts.
-    fn accepted(&mut self, listener: u32, ask: &Ask, origin: Origin, socket: OwnedFd) {
-        let prohibited = self.prohibits(ask).is_some();
+    fn accepted(&mut self, listener: u32, made: Made, origin: Origin, socket: OwnedFd) {
+        let prohibited = self.prohibits(&made.ask).is_some();
         let Some(forward) = self.machine.forwards().accepted(listener) else {
             return;
         };
@@ -163,6 +179,7 @@ impl Connection {
             self.machine.forwards().failed(forward);
             return;
         }
+        self.forwards.open.add(forward, made);
         let message = ToSession::Accepted {
             listener,
             forward,
@@ -187,5 +204,23 @@ impl Connection {
         {
             self.pass_on(outcome);
         }
+    }
+}
+
+const POLICY: &str = "policy does not permit this forward";
+const HOST: &str = "this host does not permit such forwards";
+
+/// Why this may not be, by the rule that permits the login and by what root leaves of it.
+fn prohibits(authorized: &Authorized, host: Forwarding, ask: &Ask) -> Option<&'static str> {
+    let rights = &authorized.rule().rights;
+    let (by_policy, by_host) = match ask {
+        Ask::Connect(target) => (rights.permit_connecting(target), host.includes_local()),
+        Ask::Listen(at) => (rights.permit_listening(at), host.includes_remote()),
+        Ask::Agent(_) => (rights.forwarding.includes_agent(), host.includes_agent()),
+    };
+    match (by_policy, by_host) {
+        (false, _) => Some(POLICY),
+        (true, false) => Some(HOST),
+        (true, true) => None,
     }
 }

@@ -65,7 +65,8 @@ impl Connection {
             Some(_) => Duration::from_millis(50),
             None => self.next_expiry().unwrap_or(self.grace_left()),
         };
-        let late = self.forwards.deadline();
+        let late = [self.forwards.deadline(), self.forwards.open.deadline()];
+        let late = late.into_iter().flatten().min();
         let late = late.map(|at| at.saturating_duration_since(Instant::now()) + ROUNDING);
         let wait = late.map_or(wait, |late| wait.min(late));
         let wait = if self.basis.is_unread() {

@@ -1,10 +1,11 @@
 //! A helper that runs, and what its messages mean.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
-use meshd_contract::forward::{Endpoint, MAX_PATH_BYTES};
+use meshd_contract::forward::{Endpoint, MAX_PATH_BYTES, printable};
 use meshd_contract::helper::{FromHelper, MAX_WORDS_BYTES};
 use meshd_contract::time::Timestamp;
 use nix::sys::socket::{
@@ -13,7 +14,7 @@ use nix::sys::socket::{
 };
 use nix::unistd::Pid;
 
-use super::{Ask, Outcome};
+use super::{Ask, Made, Outcome};
 
 /// A helper that runs.
 pub(super) struct Helper {
@@ -21,8 +22,9 @@ pub(super) struct Helper {
     pub(super) socket: OwnedFd,
     pub(super) since: Timestamp,
     pub(super) pending: BTreeMap<u32, Pending>,
-    pub(super) listening: BTreeMap<u32, Ask>,
-    pub(super) agent: Option<String>,
+    pub(super) listening: BTreeMap<u32, Made>,
+    /// The listener that is the client's agent, and its path.
+    pub(super) agent: Option<(u32, String)>,
 }
 
 /// What it was asked for, and when the answer is late.
@@ -47,9 +49,11 @@ impl Helper {
                 let Some(asked) = self.pending.remove(&number) else {
                     return Ok(None);
                 };
-                match asked.ask {
-                    Ask::Connect(target) if leads_to(&socket, &target) => {
-                        Ok(Some(Outcome::Connected(number, socket)))
+                match &asked.ask {
+                    Ask::Connect(target) if leads_to(&socket, target) => {
+                        let (ask, port) = (asked.ask, 0);
+                        let made = Made { ask, port };
+                        Ok(Some(Outcome::Connected(number, made, socket)))
                     }
                     Ask::Connect(_) | Ask::Listen(_) | Ask::Agent(_) => {
                         Err(Broken("it sent another socket than was asked for"))
@@ -73,7 +77,8 @@ impl Helper {
                 if !origin.is_in_bounds() {
                     return Err(Broken("an address is out of bounds"));
                 }
-                let accepted = |ask: &Ask| Outcome::Accepted(number, ask.clone(), origin, socket);
+                let accepted =
+                    |made: &Made| Outcome::Accepted(number, made.clone(), origin, socket);
                 Ok(self.listening.get(&number).map(accepted))
             }
         }
@@ -97,12 +102,26 @@ impl Helper {
                     (1..=MAX_PATH_BYTES).contains(&path.len()) && !path.contains('\0')
                 });
                 let path = path.ok_or(Broken("the agent's path is out of bounds"))?;
-                self.agent = Some(path.clone());
+                self.agent = Some((number, path.clone()));
                 Outcome::Agent(number, *channel, path)
             }
         };
-        self.listening.insert(number, pending.ask);
+        let ask = pending.ask;
+        self.listening.insert(number, Made { ask, port });
         Ok(Some(outcome))
+    }
+}
+
+impl Helper {
+    /// Paths in the file system that only it removes.
+    pub(super) fn paths(&self) -> Vec<CString> {
+        let agent = self.agent.iter().map(|(_, path)| path.clone().into_bytes());
+        let listening = self.listening.values().filter_map(|made| match &made.ask {
+            Ask::Listen(Endpoint::Unix { path }) => Some(path.clone()),
+            Ask::Listen(Endpoint::Tcp { .. }) | Ask::Connect(_) | Ask::Agent(_) => None,
+        });
+        let paths = agent.chain(listening).map(CString::new);
+        paths.filter_map(Result::ok).collect()
     }
 }
 
@@ -145,11 +164,6 @@ fn leads_to(socket: &OwnedFd, target: &Endpoint) -> bool {
         Endpoint::Tcp { port: asked, .. } => port == Some(*asked),
         Endpoint::Unix { .. } => peer.family() == Some(AddressFamily::Unix),
     }
-}
-
-fn printable(words: &str) -> String {
-    let replace = |c: char| if c.is_control() { '?' } else { c };
-    words.chars().map(replace).collect()
 }
 
 #[cfg(test)]
