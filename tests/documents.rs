@@ -15,6 +15,8 @@ const DOCUMENTS: [(&str, &str, usize); 2] = [
     ),
 ];
 
+const CLIENTS: &str = include_str!("../docs/clients.md");
+
 /// The rows of the first table, heading and rule left out.
 fn rows(text: &str) -> Vec<&str> {
     let table = text.lines().skip_while(|line| !line.starts_with('|'));
@@ -46,15 +48,41 @@ fn every_row_names_tests_that_exist() {
         for row in rows {
             assert!(!tests(row).is_empty(), "{document} has no test in {row}");
         }
-        for (file, function) in tests(text) {
-            let path = root.join(format!("{file}.rs"));
-            let source = std::fs::read_to_string(&path).unwrap_or_default();
-            assert!(
-                has_test(&source, function),
-                "{document}: {file}.rs has no test {function}"
-            );
-        }
+        assert_tests_exist(document, text, &root);
     }
+}
+
+fn assert_tests_exist(document: &str, text: &str, root: &Path) {
+    for (file, function) in tests(text) {
+        let path = root.join(format!("{file}.rs"));
+        let source = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            has_test(&source, function),
+            "{document}: {file}.rs has no test {function}"
+        );
+    }
+}
+
+/// Rows of clients name functions of one folder; those of programs name file and function.
+#[test]
+fn every_client_and_program_names_a_test_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (clients, programs) = CLIENTS.split_once("## Over ssh").expect("two tables");
+    let files = ["on_the_command_line", "libraries"].map(|name| {
+        let path = root.join(format!("tests/clients/{name}.rs"));
+        std::fs::read_to_string(path).expect("tests")
+    });
+    assert_eq!(rows(clients).len(), 11);
+    for row in rows(clients) {
+        let last = row.rsplit('`').nth(1).unwrap_or_default();
+        let named = files.iter().any(|source| has_test(source, last));
+        assert!(named, "docs/clients.md: no test {last} of {row}");
+    }
+    assert_eq!(rows(programs).len(), 16);
+    for row in rows(programs) {
+        assert!(!tests(row).is_empty(), "docs/clients.md: no test in {row}");
+    }
+    assert_tests_exist("docs/clients.md", programs, &root);
 }
 
 #[test]

@@ -26,10 +26,11 @@ const EMPTY: [(&str, &str); 6] = [
     ("dev", "mode=755"),
 ];
 
-const DEVICES: [(&str, u64, u64); 7] = [
+const DEVICES: [(&str, u64, u64); 8] = [
     ("null", 1, 3),
     ("zero", 1, 5),
     ("full", 1, 7),
+    ("fuse", 10, 229),
     ("random", 1, 8),
     ("urandom", 1, 9),
     ("tty", 5, 0),
