@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use meshd_contract::document::Version;
 use meshd_contract::identity::NodeId;
 use meshd_contract::peer_document::PeerDocument;
+use meshd_contract::ssh_rule::Forwarding;
 use meshd_contract::time::Timestamp;
 use meshd_contract::{paths, signed};
 use meshd_lab::DEADLINE;
@@ -178,6 +179,32 @@ fn a_newer_document_without_the_rule_ends_the_session() {
     site.bring(&without);
     assert!(site.session("Revoked").contains("Revoked"));
     site.wait_for_no_process("sleep");
+}
+
+#[test]
+fn a_session_process_that_keeps_a_forward_beyond_its_right_is_ended() {
+    let site = Site::start("read\nlogin alice\nread\nconnect 127.0.0.1 8001\nread\nread\nwait");
+    let web1 = site.lan.host("web1");
+    let serve = ["-m", "http.server", "--bind", "127.0.0.1", "8001"];
+    let server = web1.command("/usr/bin/python3").args(serve).spawn();
+    let _server = server.expect("a server");
+    meshd_lab::wait_for("the server", DEADLINE, || {
+        let listening = web1.sh("ss -Htln 'sport = :8001'").ok()?.stdout;
+        (!listening.is_empty()).then_some(())
+    })
+    .expect("it listens");
+    site.call();
+    assert!(site.session("Connected").contains("with 1 descriptors"));
+    let mut without = document();
+    without.header.version = Version(6);
+    without.rules[0].rights.forwarding = Forwarding::None;
+    site.bring(&without);
+    assert!(site.session("NotForwarded").contains("Prohibited"));
+    site.wait_for_line(
+        "/var/log/broker.log",
+        "keeps a forward that is not permitted",
+    );
+    site.wait_for_no_process("meshd-session");
 }
 
 #[test]

@@ -35,6 +35,50 @@ fn a_rule_permits_the_ports_that_it_names() {
 }
 
 #[test]
+fn stars_and_ipv6_addresses_name_targets_and_places() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let rights =
+        r#", "permitOpen": ["[0:0::1]:*", "*.invalid:80"], "permitListen": ["*:7001", "[::1]:*"]"#;
+    mesh.change_policy(&policy(rights)).expect("saved");
+    let _echo = serve(&mesh, "web1", "bob", ["echo", "tcp6", "::1", "8001"]);
+    let through = mesh.ssh("laptop", &["-W", "[::1]:8001", "alice@web1"]);
+    let said = through.input("hello").succeed().expect("an end");
+    assert_eq!(said.stdout, "hello");
+    let unknown = refusal(&mesh, "no-such-host.invalid:80");
+    assert!(unknown.contains("connect failed:"), "{unknown}");
+    for target in ["127.0.0.1:8001", "[::2]:8001", "a.invalid:81", "/tmp/x"] {
+        let said = match target.strip_prefix('/') {
+            Some(_) => by_path(&mesh, target),
+            None => refusal(&mesh, target),
+        };
+        assert!(said.contains(PROHIBITED), "{target}: {said}");
+    }
+    let permitted = ["-R", "7001:localhost:1", "-R", "[::1]:0:localhost:1"];
+    let _permitted = forward(&mesh, &permitted);
+    wait_for_port(&mesh, "web1", 7001);
+    for place in [
+        "7002:localhost:1",
+        "127.0.0.1:7002:localhost:1",
+        "/tmp/x:localhost:1",
+    ] {
+        let refused = forward(&mesh, &["-R", place]).wait(DEADLINE);
+        assert_eq!(refused.expect("an end").code(), Some(255), "{place}");
+    }
+}
+
+/// What ssh says when a Unix socket of the host cannot be reached.
+fn by_path(mesh: &Mesh, path: &str) -> String {
+    let mut ssh = forward(mesh, &["-L", &format!("7009:{path}")]);
+    wait_for_port(mesh, "laptop", 7009);
+    let client = client(mesh, "laptop", "127.0.0.1", 7009).input("hello");
+    assert_eq!(client.output().expect("an end").stdout, "");
+    let mut line = String::new();
+    let said = ssh.stderr.take().expect("its errors");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(said), &mut line).expect("a line");
+    line
+}
+
+#[test]
 fn a_rule_without_forwarding_permits_none_also_on_an_old_connection() {
     let mesh = Mesh::of_two().expect("a mesh");
     let _echo = serve(&mesh, "web1", "bob", ["echo", "tcp", "127.0.0.1", "8001"]);

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use meshd_contract::broker::{FromSession, Open, OpenKind, ToSession};
+use meshd_contract::forward::Endpoint;
 use meshd_contract::wire;
 
 use crate::{WORKER, trespass};
@@ -62,6 +63,12 @@ impl Session {
                 self.send(&FromSession::AllocatePty { channel });
             }
             "exec" => self.open(OpenKind::Exec(rest.into())),
+            "connect" => {
+                let (host, port) = rest.split_once(' ').expect("HOST PORT");
+                let (host, port) = (host.to_owned(), port.parse().expect("a port"));
+                let target = Endpoint::Tcp { host, port };
+                self.send(&FromSession::Connect { forward: 0, target });
+            }
             "shell" => self.open(OpenKind::Shell),
             "variable" => {
                 let (name, value) = rest.split_once('=').expect("NAME=VALUE");
