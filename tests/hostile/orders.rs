@@ -43,6 +43,9 @@ fn no_order_of_messages_starts_anything_as_somebody_else() {
     assert_only_alice_ran(web1);
     assert_eq!(listener_descriptors(web1), (listener, descriptors));
     assert_no_new_file(web1);
+    assert_no_socket_left(web1);
+    let log = web1.read_text("/var/log/broker.log").expect("a log");
+    assert!(log.contains("kind=forwards"), "nothing was forwarded");
     let refused = web1.read_text("/tmp/manager.log").expect("a log");
     assert_eq!(refused, "listening\n");
 }
@@ -143,6 +146,12 @@ fn assert_only_alice_ran(web1: &Host) {
         .filter(|part| !alice.starts_with(&format!("uid={part}")))
         .collect();
     assert_eq!(others, Vec::<&str>::new());
+}
+
+/// Neither a listener's nor an agent's directory.
+fn assert_no_socket_left(web1: &Host) {
+    let left = web1.sh("ls /tmp | grep -e meshd -e forwarded || true");
+    assert_eq!(left.expect("a list").stdout, "");
 }
 
 /// Nothing was written beyond logs and the broker's own state.

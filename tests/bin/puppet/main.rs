@@ -11,6 +11,7 @@
 
 mod client;
 mod dice;
+mod forwards;
 mod manager;
 mod model;
 mod orders;

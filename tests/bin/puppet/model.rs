@@ -1,9 +1,10 @@
 //! What a worker may do, seen from its session process: the promises that are checked.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use meshd_contract::broker::{FromSession, Hello, OpenKind, ToSession};
 
+use crate::forwards::Forwards;
 use crate::packet::Packet;
 
 /// The one account that the policy of the test permits.
@@ -64,8 +65,7 @@ pub(crate) struct Model {
     awaited: VecDeque<Awaited>,
     /// As the answers so far have it.
     channels: BTreeMap<u32, Channel>,
-    /// Numbers of forwards that were asked for.
-    forwards: BTreeSet<u32>,
+    forwards: Forwards,
 }
 
 impl Model {
@@ -79,7 +79,7 @@ impl Model {
             denied: false,
             awaited: VecDeque::new(),
             channels: BTreeMap::new(),
-            forwards: BTreeSet::new(),
+            forwards: Forwards::new(),
         }
     }
 
@@ -133,13 +133,14 @@ impl Model {
                 self.expect(Effect::Login, Verdict::Fine)
             }
             FromSession::Traffic { .. } => Verdict::Fine,
-            FromSession::Connect { forward, .. }
-            | FromSession::Listen { forward, .. }
-            | FromSession::ForwardAgent { forward, .. } => {
-                self.forwards.insert(*forward);
-                Verdict::Perhaps
-            }
-            FromSession::Taken { .. } | FromSession::EndForward { .. } => Verdict::Perhaps,
+            FromSession::Connect { .. }
+            | FromSession::Listen { .. }
+            | FromSession::ForwardAgent { .. }
+            | FromSession::Taken { .. }
+            | FromSession::EndForward { .. } => match self.asked_for {
+                Some(_) => self.forwards.send(message),
+                None => Verdict::Fatal,
+            },
             FromSession::AllocatePty { channel } => self.on_channel(*channel, Effect::Terminal),
             FromSession::Release { channel } => self.on_channel(*channel, Effect::Release),
             FromSession::Signal { channel, .. } => self.on_channel(*channel, Effect::Refusal),
@@ -208,10 +209,10 @@ impl Model {
     pub(crate) fn receive(&mut self, message: &ToSession) -> Result<(), String> {
         let kept = match message {
             ToSession::Hello(_) | ToSession::Revoked => false,
-            ToSession::Connected { forward }
-            | ToSession::Listening { forward, .. }
-            | ToSession::NotForwarded { forward, .. } => self.forwards.contains(forward),
-            ToSession::Accepted { listener, .. } => self.forwards.contains(listener),
+            ToSession::Connected { .. }
+            | ToSession::Listening { .. }
+            | ToSession::NotForwarded { .. }
+            | ToSession::Accepted { .. } => self.forwards.receive(message),
             ToSession::Signed { .. } => self.came(|effect| effect == Effect::Signature).is_some(),
             ToSession::Permitted(permitted) => {
                 self.permitted = self.asked_for.as_deref() == Some(PERMITTED.as_bytes())

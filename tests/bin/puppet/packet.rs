@@ -4,7 +4,11 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use meshd_contract::broker::{FromSession, MAX_MESSAGE_BYTES, Open, OpenKind, PROTOCOL};
+use meshd_contract::broker::{
+    FIRST_ACCEPTED, FromSession, MAX_MESSAGE_BYTES, Open, OpenKind, PROTOCOL,
+};
+use meshd_contract::forward::Endpoint;
+use meshd_contract::paths;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
@@ -45,6 +49,29 @@ const COMMANDS: [&[u8]; 8] = [
 
 const SIGNALS: [&str; 10] = [
     "INT", "TERM", "KILL", "HUP", "STOP", "SIGTERM", "9", "-9", "", "USR1",
+];
+
+const HOSTS: [&str; 10] = [
+    "127.0.0.1",
+    "127.0.0.1",
+    "localhost",
+    "::1",
+    "0.0.0.0",
+    "*",
+    "",
+    "no-such-host.invalid",
+    "a\nb",
+    "a\0b",
+];
+
+const PATHS: [&[u8]; 7] = [
+    b"/tmp/forwarded",
+    b"/tmp/forwarded",
+    paths::BROKER_SOCKET.as_bytes(),
+    b"/root/forwarded",
+    b"/var/lib/puppet/ran",
+    b"",
+    b"/tmp/a\0b",
 ];
 
 const VARIABLES: [(&[u8], &[u8]); 8] = [
@@ -118,7 +145,7 @@ impl Packet {
 
 pub(crate) fn message(dice: &mut Dice) -> FromSession {
     let channel = *dice.pick(&[0, 0, 0, 1, 1, 2, 3, 7, u32::MAX]);
-    match dice.below(16) {
+    match dice.below(20) {
         0 | 1 => FromSession::Sign {
             key: *dice.pick(&[0, 0, 0, 0, 1, 2, 255]),
             hash: vec![7; *dice.pick(&[32, 32, 32, 48, 64, 0, 20, 31, 33, 65, 100_000])],
@@ -131,11 +158,54 @@ pub(crate) fn message(dice: &mut Dice) -> FromSession {
             channel,
             name: (*dice.pick(&SIGNALS)).to_owned(),
         },
-        _ => FromSession::Traffic {
+        15 => FromSession::Traffic {
             received: dice.next(),
             sent: dice.next(),
         },
+        _ => forward(dice, channel),
     }
+}
+
+/// Numbers may only grow, so that most of them can be chosen.
+fn forward(dice: &mut Dice, channel: u32) -> FromSession {
+    let forward = match dice.below(12) {
+        0 => *dice.pick(&[FIRST_ACCEPTED - 1, FIRST_ACCEPTED, u32::MAX]),
+        _ => u32::try_from(dice.below(64)).expect("a small number"),
+    };
+    match dice.below(8) {
+        0..=2 => FromSession::Connect {
+            forward,
+            target: endpoint(dice),
+        },
+        3 | 4 => FromSession::Listen {
+            forward,
+            at: endpoint(dice),
+        },
+        5 => FromSession::ForwardAgent { forward, channel },
+        6 => FromSession::Taken { forward },
+        _ => FromSession::EndForward { forward },
+    }
+}
+
+fn endpoint(dice: &mut Dice) -> Endpoint {
+    if dice.once_in(3) {
+        let path = dice.pick(&PATHS);
+        let long = vec![b'/'; *dice.pick(&[107, 108, 100_000])];
+        let path = if dice.once_in(10) {
+            long
+        } else {
+            path.to_vec()
+        };
+        return Endpoint::Unix { path };
+    }
+    let long = "x".repeat(*dice.pick(&[255, 256, 100_000]));
+    let host = if dice.once_in(20) {
+        long
+    } else {
+        (*dice.pick(&HOSTS)).to_owned()
+    };
+    let port = *dice.pick(&[0, 1, 22, 80, 1023, 1024, 7001, 7002, 8001, 65_535]);
+    Endpoint::Tcp { host, port }
 }
 
 fn name(dice: &mut Dice) -> Vec<u8> {
