@@ -84,6 +84,20 @@ impl fmt::Display for NodeName {
     }
 }
 
+/// Whether a text is a lower-case DNS domain without the final dot (RFC 1123, section 2.1), with room
+/// for a node's name in front.
+#[must_use]
+pub fn is_domain(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(inner)
+    };
+    text.len() <= 180 && text.split('.').all(is_label)
+}
+
 /// Whom a node belongs to: a user, or nobody when it carries tags.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -124,6 +138,29 @@ mod tests {
             &"a".repeat(64),
         ] {
             assert!(name.parse::<NodeName>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn domains_are_labels_and_dots() {
+        for domain in ["mesh.internal", "1.example", "mesh"] {
+            assert!(is_domain(domain), "{domain}");
+        }
+        for domain in [
+            "",
+            ".",
+            "a..b",
+            "a.",
+            "-a",
+            "a b",
+            "a/b",
+            "A.b",
+            "a\n* b",
+            "*.b",
+            "a,b",
+            &"a.".repeat(90),
+        ] {
+            assert!(!is_domain(domain), "{domain:?}");
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod document;
 pub mod filter;
 pub mod forward;
 pub mod helper;
+pub mod host_key;
 pub mod identity;
 pub mod key;
 pub mod login;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use meshd_contract::identity::NodeName;
+use meshd_contract::identity::{NodeName, is_domain};
 
 use crate::duration::Seconds;
 use crate::role::{self, Role};
@@ -200,15 +200,7 @@ pub(crate) enum PolicyCommand {
 
 fn domain(text: &str) -> Result<String, String> {
     let text = text.trim_end_matches('.').to_ascii_lowercase();
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    if text.len() <= 180 && text.split('.').all(is_label) {
+    if is_domain(&text) {
         Ok(text)
     } else {
         Err("a domain is made of labels and dots, such as mesh.internal".to_owned())
