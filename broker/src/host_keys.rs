@@ -13,6 +13,9 @@ use thiserror::Error;
 
 use crate::state_file;
 
+/// Where the system's keys are.
+pub const SYSTEM_DIRECTORY: &str = "/etc/ssh";
+
 /// The system's keys that are served, in the order of preference; RSA is not.
 const SYSTEM_KEYS: [&str; 2] = [
     "/etc/ssh/ssh_host_ed25519_key",
@@ -88,8 +91,7 @@ impl HostKeys {
         Self::load()
     }
 
-    /// Those that the listener has published, as clients expect no other: a key that came after
-    /// its start, with sshd for example, is served from its next start on.
+    /// Those that the listener has published, as clients expect no other.
     ///
     /// # Errors
     /// As [`HostKeys::load`].

@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use meshd_contract::paths;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
@@ -25,7 +26,7 @@ use thiserror::Error;
 use crate::config::{Config, ConfigError};
 use crate::host_keys::{HostKeyError, HostKeys};
 use crate::process::{self, Identity, Plan, StartError};
-use crate::{inherited, log, open_sessions, state_file};
+use crate::{host_keys, inherited, log, open_sessions, state_file};
 
 /// Why the listener cannot serve.
 #[derive(Debug, Error)]
@@ -65,6 +66,7 @@ pub fn run() -> Result<(), ListenError> {
     }
     let config = Config::load(paths::SSH_CONFIG.as_ref())?;
     make_directories()?;
+    let host_keys = watch_host_keys()?;
     publish(&HostKeys::load_or_make()?)?;
     let manager = user(paths::MANAGER_USER)?;
     user(paths::SESSION_USER)?;
@@ -79,6 +81,7 @@ pub fn run() -> Result<(), ListenError> {
     Listener {
         listener,
         signals,
+        host_keys,
         manager: manager.uid.as_raw(),
         worker: worker_program()?,
         oom_score: keep_from_oom_killer(),
@@ -134,15 +137,27 @@ fn make_directories() -> Result<(), ListenError> {
     Ok(())
 }
 
+/// Where there is no such directory there are no keys; those that come with one are served from the
+/// next start on.
+fn watch_host_keys() -> nix::Result<Inotify> {
+    let changes = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+    let complete = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
+    match changes.add_watch(host_keys::SYSTEM_DIRECTORY, complete) {
+        Ok(_) | Err(Errno::ENOENT) => Ok(changes),
+        Err(errno) => Err(errno),
+    }
+}
+
 fn publish(keys: &HostKeys) -> Result<(), ListenError> {
-    state_file::replace(
-        paths::HOST_KEYS.as_ref(),
-        keys.public_lines()?.as_bytes(),
-        0o644,
-    )
-    .map_err(|error| ListenError::File {
-        path: paths::HOST_KEYS,
-        source: error,
+    let lines = keys.public_lines()?;
+    if std::fs::read(paths::HOST_KEYS).is_ok_and(|published| published == lines.as_bytes()) {
+        return Ok(());
+    }
+    state_file::replace(paths::HOST_KEYS.as_ref(), lines.as_bytes(), 0o644).map_err(|error| {
+        ListenError::File {
+            path: paths::HOST_KEYS,
+            source: error,
+        }
     })
 }
 
@@ -202,6 +217,8 @@ fn worker_program() -> Result<CString, ListenError> {
 struct Listener {
     listener: OwnedFd,
     signals: SignalFd,
+    /// New files beside the system's host keys.
+    host_keys: Inotify,
     manager: u32,
     worker: CString,
     /// What sessions are to have (proc_pid_oom_score_adj(5)).
@@ -220,6 +237,7 @@ impl Listener {
             if self.is_stopped()? {
                 return Ok(());
             }
+            self.publish_changed_host_keys();
             workers -= reap().min(workers);
             for worker in ended {
                 self.inherited.retain(|(pid, _)| *pid != worker);
@@ -241,6 +259,7 @@ impl Listener {
         let mut watched = vec![
             PollFd::new(self.listener.as_fd(), wanted),
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.host_keys.as_fd(), PollFlags::POLLIN),
         ];
         let handles = self.inherited.iter();
         watched.extend(handles.map(|(_, handle)| PollFd::new(handle.as_fd(), PollFlags::POLLIN)));
@@ -250,9 +269,20 @@ impl Listener {
         }
         let mut happened = watched.iter().map(|entry| entry.any() == Some(true));
         let accept = happened.next() == Some(true);
-        let handles = self.inherited.iter().zip(happened.skip(1));
+        let handles = self.inherited.iter().zip(happened.skip(2));
         let ended = handles.filter_map(|((pid, _), ended)| ended.then_some(*pid));
         Ok((accept, ended.collect()))
+    }
+
+    /// Workers serve keys that were replaced at once, so clients must learn of them.
+    fn publish_changed_host_keys(&self) {
+        if self.host_keys.read_events().is_err() {
+            return;
+        }
+        let published = HostKeys::load().map_err(ListenError::from);
+        if let Err(error) = published.and_then(|keys| publish(&keys)) {
+            log::line(&format!("new host keys are not published: {error}"));
+        }
     }
 
     /// Reads pending signals; true if one of them ends the listener.

@@ -1,21 +1,24 @@
-//! Whether SSH is on: whether the broker's socket is there.
+//! Whether SSH is on: whether the broker's socket is there; and when its host keys change.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use meshd_contract::paths;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::report::read_host_keys;
 use super::socket;
 
 /// Events can be lost where a directory is replaced between two looks.
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 
-/// Watches the socket for as long as somebody listens.
+/// Watches the socket for as long as somebody listens; tells also when the file of host keys beside
+/// it has another content.
 #[must_use]
 pub fn watch(path: PathBuf) -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(is_socket(&path));
@@ -41,12 +44,17 @@ async fn follow(path: &Path, sender: &watch::Sender<bool>) {
     let events = events
         .inspect_err(|error| tracing::warn!(%error, "looking for the broker every 30 s only"))
         .ok();
+    let mut host_keys = String::new();
     loop {
         if let Some(events) = &events {
             events.watch_around(path);
         }
-        let there = is_socket(path);
-        sender.send_if_modified(|known| std::mem::replace(known, there) != there);
+        let (there, keys) = (is_socket(path), read_host_keys(&beside(path)));
+        sender.send_if_modified(|known| {
+            let is_new = (*known, &host_keys) != (there, &keys);
+            (*known, host_keys) = (there, keys);
+            is_new
+        });
         // Without events this is the pause between two looks.
         let _ = timeout(LOOK_ANYWAY, async {
             match &events {
@@ -56,6 +64,11 @@ async fn follow(path: &Path, sender: &watch::Sender<bool>) {
         })
         .await;
     }
+}
+
+fn beside(socket: &Path) -> PathBuf {
+    let name = Path::new(paths::HOST_KEYS).file_name().unwrap_or_default();
+    socket.with_file_name(name)
 }
 
 struct Events {
@@ -125,6 +138,21 @@ mod tests {
             drop(listener);
             std::fs::remove_dir_all(&run).expect("removes");
             becomes(&mut receiver, false).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn new_host_keys_are_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = directory.path().join("broker.sock");
+        let keys = beside(&socket);
+        let mut receiver = watch(socket);
+        for content in ["one", "two"] {
+            let new = keys.with_extension("new");
+            std::fs::write(&new, content).expect("writes");
+            std::fs::rename(&new, &keys).expect("renames");
+            let told = timeout(Duration::from_secs(10), receiver.changed());
+            told.await.expect("in time").expect("the watcher lives");
         }
     }
 
