@@ -51,11 +51,6 @@ pub enum Request {
         /// Its ID, or as much of it as no other has.
         connection: String,
     },
-    /// The lines of a known-hosts file (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
-    KnownHosts {
-        /// Only for this name or address.
-        host: Option<String>,
-    },
 }
 
 /// How to join a mesh.
@@ -96,11 +91,6 @@ pub enum Response {
     Status(Box<Status>),
     /// To [`Request::Whois`].
     Node(Box<Node>),
-    /// To [`Request::KnownHosts`].
-    KnownHosts {
-        /// Without line feeds.
-        lines: Vec<String>,
-    },
     /// To [`Request::Sessions`].
     Sessions {
         /// The oldest first.

@@ -31,12 +31,6 @@ impl Client {
         })
     }
 
-    /// Gives up on an answer after this time.
-    pub(super) fn wait_at_most(&mut self, time: Duration) -> Result<(), CliError> {
-        let set = self.stream.get_mut().set_read_timeout(Some(time));
-        set.map_err(|error| no_manager(&self.path, &error.to_string()))
-    }
-
     /// The answer; an answer that is an error is one.
     pub(super) fn ask(&mut self, request: &Request) -> Result<Response, CliError> {
         match self.exchange(request) {

@@ -2,6 +2,7 @@
 
 mod client;
 mod host;
+mod known_hosts;
 mod policy;
 mod sessions;
 mod ssh;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use meshd_contract::identity::NodeName;
 use meshd_contract::paths;
 use thiserror::Error;
 
@@ -80,10 +82,7 @@ enum Command {
         arguments: Vec<OsString>,
     },
     /// Print the host keys of the mesh's nodes, for ssh_config's KnownHostsCommand.
-    KnownHosts {
-        /// Only of the node with this name or address.
-        host: Option<String>,
-    },
+    KnownHosts(known_hosts::KnownHosts),
     /// Look into a policy file, without control.
     Policy {
         #[command(subcommand)]
@@ -116,6 +115,12 @@ pub enum CliError {
     /// SSH was asked for, but is off.
     #[error("SSH is off on this host: systemctl enable --now meshd-ssh")]
     SshOff,
+    /// A peer does not accept SSH.
+    #[error("SSH through the mesh is off on {0}: systemctl enable --now meshd-ssh there")]
+    SshOffThere(NodeName),
+    /// The host is in no mesh, or does not use it.
+    #[error("this host uses no mesh: sudo mesh up")]
+    NoMesh,
     /// A file cannot be used.
     #[error("{path} cannot be {verb}: {reason}")]
     File {
@@ -158,7 +163,7 @@ pub enum CliError {
 /// Runs the command that the process's arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(with_words_for_ssh(std::env::args_os().collect()));
     match run(&arguments) {
         Ok(code) => code,
         // Whoever reads has had enough, as `head` does.
@@ -171,6 +176,15 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// All words after `mesh ssh` are ssh's, the first `--` too: without it a host that begins with a
+/// hyphen would be an option.
+fn with_words_for_ssh(mut words: Vec<OsString>) -> Vec<OsString> {
+    if words.get(1).is_some_and(|command| command == "ssh") {
+        words.insert(2, "--".into());
+    }
+    words
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
@@ -189,7 +203,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
             status::whois(&mut Client::connect(socket)?, who, *json)?;
         }
         Command::Ssh { arguments } => return ssh::run(socket, arguments),
-        Command::KnownHosts { host } => ssh::known_hosts(socket, host.as_deref())?,
+        Command::KnownHosts(asked) => return known_hosts::run(socket, asked),
         Command::Policy { command } => return policy::run(command),
         Command::Version => print(&format!("mesh {}\n", env!("CARGO_PKG_VERSION")))?,
     }
@@ -225,6 +239,8 @@ fn tell(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -240,23 +256,22 @@ mod tests {
     }
 
     #[test]
-    fn ssh_takes_every_option_of_ssh() {
-        let parsed = Arguments::try_parse_from([
-            "mesh",
-            "ssh",
-            "-o",
-            "X=y",
-            "--",
-            "-p",
-            "22",
-            "alice@web1",
-            "ls",
+    fn every_word_after_ssh_is_sshs() {
+        for line in [
+            "-o X=y -- -p 22 alice@web1 ls --help",
+            "-- -oProxyCommand=x",
+            "-- --",
             "--help",
-        ]);
-        let Ok(Command::Ssh { arguments }) = parsed.map(|parsed| parsed.command) else {
-            panic!("is no ssh command");
-        };
-        assert_eq!(arguments[0], "-o");
-        assert_eq!(arguments.last().map(|last| last == "--help"), Some(true));
+            "--socket x web1",
+            "web1 -- --socket x",
+        ] {
+            let words = format!("mesh ssh {line}");
+            let words = words.split(' ').map(OsString::from).collect();
+            let parsed = Arguments::try_parse_from(with_words_for_ssh(words));
+            let Ok(Command::Ssh { arguments }) = parsed.map(|parsed| parsed.command) else {
+                panic!("is no ssh command: {line}");
+            };
+            assert_eq!(arguments.join(OsStr::new(" ")), *line);
+        }
     }
 }

@@ -143,7 +143,7 @@ fn read_auth_key(path: &Path) -> Result<String, CliError> {
     Ok(key.to_owned())
 }
 
-fn read_trust(path: &Path) -> Result<Option<Trust>, CliError> {
+pub(super) fn read_trust(path: &Path) -> Result<Option<Trust>, CliError> {
     match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)

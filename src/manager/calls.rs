@@ -32,11 +32,7 @@ impl Daemon {
             Request::Identify { .. } | Request::Up { .. } | Request::Down | Request::Logout => true,
             // Whoever may end the use of the mesh may end a connection.
             Request::Kill { .. } => true,
-            Request::Await
-            | Request::Status
-            | Request::Sessions
-            | Request::Whois { .. }
-            | Request::KnownHosts { .. } => false,
+            Request::Await | Request::Status | Request::Sessions | Request::Whois { .. } => false,
         };
         if needs_root && !is_root {
             return send(reply, error(&Error::NeedsRoot));
@@ -60,13 +56,6 @@ impl Daemon {
                 let found = self.whois(&who).await;
                 let node = found.map(|node| Response::Node(Box::new(node)));
                 send(reply, node.unwrap_or_else(|e| error(&e)));
-            }
-            Request::KnownHosts { host } => {
-                let document = self.documents.as_ref().and_then(Documents::network);
-                let lines = document
-                    .map(|document| status::known_hosts(document, host.as_deref()))
-                    .unwrap_or_default();
-                send(reply, Response::KnownHosts { lines });
             }
         }
     }

@@ -21,6 +21,7 @@ use super::fd_store::{FdStore, Left};
 use super::mesh::{self, Mesh};
 use super::options::Options;
 use super::ssh::Service;
+use super::ssh_hosts::SshHosts;
 use super::state::{Membership, State, StateFile};
 use crate::local_api::Response;
 
@@ -40,6 +41,7 @@ pub struct Daemon {
     pub(super) documents: Option<Documents>,
     pub(super) mesh: Option<Mesh>,
     pub(super) service: Service,
+    ssh_hosts: SshHosts,
     /// What is wrong on this host.
     pub(super) problem: Option<String>,
     /// Why control is away.
@@ -89,6 +91,7 @@ impl Daemon {
         let state = file.load()?;
         let (to_here, from_control) = mpsc::channel(QUEUE);
         let ssh = broker::watch(options.broker_socket.clone());
+        let ssh_hosts = SshHosts::beside(&options.socket);
         Ok(Self {
             options,
             file,
@@ -96,6 +99,7 @@ impl Daemon {
             documents: None,
             mesh: None,
             service: Service::take_back(left, FdStore::from_environment()).await,
+            ssh_hosts,
             problem: None,
             away: None,
             connected: false,
@@ -220,6 +224,7 @@ impl Daemon {
 
     /// Removes everything from the kernel that the use of the mesh has put there.
     pub(super) async fn take_down(&mut self) -> Result<(), Error> {
+        self.ssh_hosts.remove()?;
         match self.let_go() {
             Some(mesh) => mesh.take_down().await,
             None => {
@@ -350,7 +355,8 @@ impl Daemon {
         let ssh = *self.ssh.borrow();
         let now = clock::now();
         if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.fits(document)) {
-            return mesh.update(document, ssh, now).await;
+            mesh.update(document, ssh, now).await?;
+            return self.ssh_hosts.write(document);
         }
         self.release().await;
         let key = &state.wireguard_key;
@@ -365,7 +371,7 @@ impl Daemon {
         );
         self.mesh = Some(mesh);
         self.report_at = Instant::now();
-        Ok(())
+        self.ssh_hosts.write(document)
     }
 
     async fn tick(&mut self) {

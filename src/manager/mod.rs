@@ -24,6 +24,7 @@ mod reporting;
 pub mod sandbox;
 pub mod socket;
 pub mod ssh;
+pub mod ssh_hosts;
 pub mod state;
 pub mod status;
 pub mod wireguard;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use meshd_contract::host_key::HostKey;
 use meshd_contract::node_api::Report;
 
 /// The most endpoints that are reported.
@@ -40,34 +41,24 @@ pub fn read_host_keys(path: &Path) -> String {
     }
 }
 
-/// Type and key of one line, without the comment, which names the host's administrator; none where
-/// the line holds anything else.
-pub(super) fn host_key(line: &str) -> Option<String> {
+/// The key of one line, without the comment, which names the host's administrator; none where the
+/// line holds anything else.
+fn host_key(line: &str) -> Option<String> {
     let mut words = line.split_ascii_whitespace();
-    let (kind, key) = (words.next()?, words.next()?);
-    let legal = !kind.starts_with('#')
-        && kind
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-@.".contains(&b))
-        && key
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
-    legal.then(|| format!("{kind} {key}"))
+    let key = format!("{} {}", words.next()?, words.next()?);
+    key.parse().ok().map(|key: HostKey| key.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::known_hosts::tests::KEY;
 
     #[test]
     fn host_keys_lose_their_comment() {
         let file =
-            "ssh-ed25519 AAAAC3Nz root@web1\n# x y\n\necdsa-sha2-nistp256 AAAAE2Vj\nbroken\n";
-        let report = report(&[], 51820, file);
-        assert_eq!(
-            report.ssh_host_keys,
-            ["ssh-ed25519 AAAAC3Nz", "ecdsa-sha2-nistp256 AAAAE2Vj"]
-        );
+            format!("{KEY} root@web1\n# x y\n\necdsa-sha2-nistp256 AAAAE2Vj\nbroken\n{KEY}\n");
+        assert_eq!(report(&[], 51820, &file).ssh_host_keys, [KEY, KEY]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod ansible;
 mod audit;
+mod host_keys;
 mod libraries;
 mod on_the_command_line;
 mod stock;

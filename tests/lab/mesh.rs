@@ -30,7 +30,7 @@ const DOMAIN: &str = "mesh.internal";
 const AUTH_KEY: &str = "/run/auth-key";
 
 /// What the ssh_config.d file of the packages makes plain `ssh` do, and never a prompt.
-const SSH_CONFIG: &str = include_str!("../../packaging/ssh_config.d/meshd.conf");
+const SSH_CONFIG: &str = include_str!("../../packaging/ssh_config.d/50-meshd.conf");
 
 /// Whose a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,7 +262,7 @@ impl Mesh {
             "/etc/resolv.conf",
             format!("nameserver {address}\nsearch {DOMAIN}\noptions timeout:2 attempts:2\n"),
         )?;
-        place.write("/etc/ssh/ssh_config.d/meshd.conf", SSH_CONFIG)?;
+        place.write("/etc/ssh/ssh_config.d/50-meshd.conf", SSH_CONFIG)?;
         self.node(host).address = Some(address);
         Ok(())
     }
