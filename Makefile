@@ -15,7 +15,8 @@ help:
 	@echo 'make demo KEEP=1 the same, and leaves it running for you to look around'
 	@echo 'make demo VM=1   the same in a virtual machine, on kernel WireGuard (needs no root)'
 	@echo 'make test        formatting, lints, licences, and every test (needs root)'
-	@echo 'make bench       logins beside sshd on the same hosts (needs root)'
+	@echo 'make bench       logins, transfers and forwards beside sshd on the same hosts (needs root)'
+	@echo 'make bench TABLES="bulk keys"   only these tables; TABLES=list names them'
 	@echo 'make vm-test     only the tests on kernel WireGuard, in a virtual machine'
 
 demo: export KEEP := $(KEEP)
@@ -45,7 +46,7 @@ vm-test: prepare
 
 bench: root prepare
 	cargo build --release --workspace --bins
-	@$(TARGET)/release/bench
+	@$(TARGET)/release/bench $(TABLES)
 
 root:
 	@[ "$$(id -u)" = 0 ] || { echo 'The lab makes namespaces and accounts in them, so this must run as root: sudo make ...' >&2; exit 1; }

@@ -1,8 +1,9 @@
 //! What an idle session costs.
 
-use meshd_lab::{LabError, Mesh, Result, Running};
+use meshd_lab::{Mesh, Result, Running};
 
-use crate::Server;
+use crate::client::number;
+use crate::server::Server;
 
 const IDLE: usize = 20;
 
@@ -40,6 +41,5 @@ fn kilobytes(mesh: &Mesh, server: Server) -> Result<f64> {
         "cat /dev/null {} | awk '$1 == \"Pss:\" {{sum += $2}} END {{print sum + 0}}'",
         files.join(" ")
     ))?;
-    let number = summed.stdout.trim().parse();
-    number.map_err(|_| LabError::Failed(format!("{:?} is no number", summed.stdout)))
+    number(&summed.stdout)
 }

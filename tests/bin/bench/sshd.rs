@@ -12,7 +12,8 @@ pub(crate) const KEY: &str = "/root/key";
 
 const CONFIG: &str = "UsePAM=yes\nPasswordAuthentication=no\nPidFile=/run/sshd/pid\n\
                       HostKey=/run/sshd/host_key\nMaxStartups=100\nPrintMotd=no\n\
-                      Port=2222\nAuthorizedKeysFile=/run/sshd/keys\n";
+                      Port=2222\nAuthorizedKeysFile=/run/sshd/keys\n\
+                      Subsystem sftp /usr/lib/openssh/sftp-server\n";
 
 const PREPARE: &str = "mkdir -p /run/sshd
     cp /etc/pam.d/meshd-ssh /etc/pam.d/sshd

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use meshd_lab::{DEADLINE, LabError, Mesh, Result};
 
-use crate::{Server, median, on_laptop};
+use crate::client::on_laptop;
+use crate::figures::{head, median, row};
+use crate::server::Server;
 
 const LOGINS: usize = 15;
 
@@ -23,8 +25,17 @@ const STEPS: [(&str, &str); 6] = [
 /// The last step ends with the client.
 const LAST: &str = "connection closed";
 
+pub(crate) fn measure(mesh: &Mesh) -> Result<()> {
+    head()?;
+    let [ours, theirs] = Server::BOTH.map(|server| medians(mesh, server));
+    for ((name, ours), (_, theirs)) in ours?.into_iter().zip(theirs?) {
+        row(&format!("{name}, ms"), (ours, theirs))?;
+    }
+    Ok(())
+}
+
 /// Each step with the median of its milliseconds, in their order.
-pub(crate) fn medians(mesh: &Mesh, server: Server) -> Result<Vec<(&'static str, f64)>> {
+fn medians(mesh: &Mesh, server: Server) -> Result<Vec<(&'static str, f64)>> {
     let logins: Vec<_> = (0..LOGINS)
         .map(|_| one_login(mesh, server))
         .collect::<Result<_>>()?;
