@@ -13,9 +13,9 @@ const KEX: &[kex::Name] = &[
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];
 
-const AES: &[cipher::Name] = &[
-    cipher::AES_256_GCM,
-    cipher::AES_128_GCM,
+const AES_GCM: &[cipher::Name] = &[cipher::AES_256_GCM, cipher::AES_128_GCM];
+
+const AES_CTR: &[cipher::Name] = &[
     cipher::AES_256_CTR,
     cipher::AES_192_CTR,
     cipher::AES_128_CTR,
@@ -34,8 +34,10 @@ const MAC_LIBSSH2: &[mac::Name] = &[
 /// What is known of a client by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
-    /// OpenSSH's.
+    /// OpenSSH's, from 10 on.
     OpenSsh,
+    /// OpenSSH's before 10, which asks for AES-CTR before AES-GCM.
+    OldOpenSsh,
     /// dbclient.
     Dropbear,
     /// Programs with libssh.
@@ -49,8 +51,9 @@ pub(super) enum Family {
 impl Family {
     /// Reads the beginning of the identification line.
     pub(super) fn of(identification: &[u8]) -> Self {
-        const NAMES: [(&[u8], Family); 4] = [
-            (b"SSH-2.0-OpenSSH", Family::OpenSsh),
+        const NAMES: [(&[u8], Family); 5] = [
+            (b"SSH-2.0-OpenSSH_1", Family::OpenSsh),
+            (b"SSH-2.0-OpenSSH", Family::OldOpenSsh),
             (b"SSH-2.0-dropbear", Family::Dropbear),
             (b"SSH-2.0-libssh2", Family::LibSsh2),
             (b"SSH-2.0-libssh_", Family::LibSsh),
@@ -64,13 +67,17 @@ impl Family {
 
 /// The offer to a client, on a machine with or without AES instructions.
 ///
-/// OpenSSH asks for ChaCha20 first, which is several times slower where the CPU has AES, so it is
-/// not offered there; clients that may know no AES-GCM are offered it as well.
+/// The client's order decides. OpenSSH asks for ChaCha20 first, and before 10 for AES-CTR second;
+/// where the CPU has AES, both cost several times what AES-GCM does, which every OpenSSH since 6.2
+/// knows. Other clients may not, and are offered all.
 pub(super) fn offer(client: Family, has_aes: bool, host_keys: Vec<Algorithm>) -> Preferred {
-    let mut ciphers = AES.to_vec();
+    let mut ciphers = AES_GCM.to_vec();
+    if !has_aes || client != Family::OldOpenSsh {
+        ciphers.extend(AES_CTR);
+    }
     if !has_aes {
         ciphers.insert(0, cipher::CHACHA20_POLY1305);
-    } else if client != Family::OpenSsh {
+    } else if !matches!(client, Family::OpenSsh | Family::OldOpenSsh) {
         ciphers.push(cipher::CHACHA20_POLY1305);
     }
     Preferred {
@@ -113,7 +120,9 @@ mod tests {
     #[test]
     fn chacha_is_not_offered_to_openssh_where_aes_is_fast() {
         let chacha = "chacha20-poly1305@openssh.com".to_owned();
-        assert!(!ciphers(b"SSH-2.0-OpenSSH_9.2p1", true).contains(&chacha));
+        for openssh in [&b"SSH-2.0-OpenSSH_9.2p1"[..], b"SSH-2.0-OpenSSH_10.0p1"] {
+            assert!(!ciphers(openssh, true).contains(&chacha));
+        }
         assert_eq!(
             ciphers(b"SSH-2.0-dropbear_2022.83", true).last(),
             Some(&chacha)
@@ -122,6 +131,19 @@ mod tests {
             ciphers(b"SSH-2.0-OpenSSH_9.2p1", false).first(),
             Some(&chacha)
         );
+    }
+
+    #[test]
+    fn an_openssh_that_prefers_ctr_to_gcm_is_offered_gcm_alone_where_aes_is_fast() {
+        let ctr = "aes128-ctr".to_owned();
+        assert!(!ciphers(b"SSH-2.0-OpenSSH_9.9p2", true).contains(&ctr));
+        for (client, has_aes) in [
+            (&b"SSH-2.0-OpenSSH_9.9p2"[..], false),
+            (b"SSH-2.0-OpenSSH_10.0p1", true),
+            (b"SSH-2.0-paramiko_5.1.0", true),
+        ] {
+            assert!(ciphers(client, has_aes).contains(&ctr));
+        }
     }
 
     #[test]
