@@ -36,6 +36,9 @@ use super::{SessionError, log};
 /// With credit on consumption a wide window costs memory only where a program does not read.
 const WINDOW_BYTES: u32 = 4 << 20;
 
+/// Above the 32 KiB that every side must take (RFC 4253, section 6.1): fewer packets for an upload.
+const PACKET_BYTES: u32 = 64 << 10;
+
 /// Requests that a channel may have waiting: more than a client's variables.
 const REQUEST_QUEUE: usize = MAX_ENVIRONMENT_VARIABLES + 64;
 
@@ -128,6 +131,7 @@ async fn begin(
         auth_rejection_time: Duration::ZERO,
         keys: shared.keys.locked(),
         window_size: WINDOW_BYTES,
+        maximum_packet_size: PACKET_BYTES,
         preferred: offer(family, cpu_has_aes(), shared.keys.algorithms()),
         inactivity_timeout: None,
         keepalive_interval: None,

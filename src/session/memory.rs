@@ -2,6 +2,18 @@
 
 use nix::libc;
 
+/// Larger than anything that bulk output needs again and again.
+const KEPT_BYTES: libc::c_int = 2 << 20;
+
+/// Keeps what is freed while much is carried: else each piece of output would be new memory from
+/// the kernel, page by page.
+pub(super) fn keep() {
+    for parameter in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+        // SAFETY: takes numbers; it only sets when the allocator asks the kernel (mallopt(3)).
+        unsafe { libc::mallopt(parameter, KEPT_BYTES) };
+    }
+}
+
 /// Gives back what was only needed until now: an idle session lasts, and there are many.
 pub(super) fn give_back() {
     // SAFETY: takes a number; it only moves what is free already (malloc_trim(3)).

@@ -95,6 +95,7 @@ pub fn run() -> Result<(), SessionError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    memory::keep();
     let report = sandbox::enter()?;
     log(&hello.connection, &sandbox::describe(&report));
     tell_manager(&inherited.manager, report);
