@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshd_contract::broker::{ExitStatus, Open, OpenKind};
-use russh::{ChannelMsg, ChannelReadHalf};
+use russh::ChannelReadHalf;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::input::{Input, Sent, length};
 use super::listening::Agent;
 use super::output::{Output, Stream};
 use super::pipe::Pipe;
@@ -318,28 +319,24 @@ impl Preparation {
 }
 
 /// Gives the program what the client sends; the client's end is the program's.
-async fn feed_pipe(mut input: ChannelReadHalf, pipe: Pipe, traffic: Arc<Traffic>) {
-    while let Some(message) = input.wait().await {
-        match message {
-            ChannelMsg::Data { data } => {
-                traffic.received(data.len());
-                if pipe.write_all(&data).await.is_err() {
-                    return;
-                }
-            }
-            ChannelMsg::Eof | ChannelMsg::Close => return,
-            _ => {}
+async fn feed_pipe(input: ChannelReadHalf, pipe: Pipe, traffic: Arc<Traffic>) {
+    let mut input = Input::new(input);
+    while let Some(Sent::Data(pieces)) = input.next().await {
+        traffic.received(length(&pieces));
+        if pipe.write_all(&pieces).await.is_err() {
+            return;
         }
     }
 }
 
 /// Types what the client sends into the terminal. The client's end types nothing, as with sshd:
 /// what an end-of-file character means there is the program's affair.
-async fn feed_terminal(mut input: ChannelReadHalf, master: Arc<Pipe>, traffic: Arc<Traffic>) {
-    while let Some(message) = input.wait().await {
-        if let ChannelMsg::Data { data } = message {
-            traffic.received(data.len());
-            if master.write_all(&data).await.is_err() {
+async fn feed_terminal(input: ChannelReadHalf, master: Arc<Pipe>, traffic: Arc<Traffic>) {
+    let mut input = Input::new(input);
+    while let Some(sent) = input.next().await {
+        if let Sent::Data(pieces) = sent {
+            traffic.received(length(&pieces));
+            if master.write_all(&pieces).await.is_err() {
                 return;
             }
         }

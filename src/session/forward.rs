@@ -1,19 +1,22 @@
 //! One forwarded connection: the bytes between a channel and a socket.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use meshd_contract::forward::{Endpoint, ForwardFailure};
-use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use nix::libc;
+use nix::sys::socket::{MsgFlags, Shutdown, SockaddrStorage, sendmsg, shutdown};
 use russh::server::{ChannelOpenHandle, Msg};
-use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf};
+use russh::{Channel, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use super::forward_link::{Forward, NoForward};
-use super::pipe::register;
+use super::input::{Input, Sent, length};
+use super::pipe::{fill, register};
 use super::traffic::Traffic;
 use super::worker::Worker;
 
@@ -92,25 +95,26 @@ pub(super) async fn carry(
 /// Gives the socket what the client sends, until the client has closed the channel. `ended` is
 /// told when nothing more goes this way.
 async fn to_socket(
-    mut from_client: ChannelReadHalf,
+    from_client: ChannelReadHalf,
     socket: &Socket,
     ended: oneshot::Sender<()>,
     traffic: &Traffic,
 ) {
+    let mut from_client = Input::new(from_client);
     let mut ended = Some(ended);
-    while let Some(message) = from_client.wait().await {
-        let goes_on = match message {
+    while let Some(sent) = from_client.next().await {
+        let goes_on = match sent {
             // What nobody takes any more is taken here, so that the client is not held up.
-            ChannelMsg::Data { data } if ended.is_some() => {
-                traffic.received(data.len());
-                socket.write_all(&data).await.is_ok()
+            Sent::Data(_) if ended.is_none() => true,
+            Sent::Data(pieces) => {
+                traffic.received(length(&pieces));
+                socket.write_all(&pieces).await.is_ok()
             }
-            ChannelMsg::Eof => {
+            Sent::Eof => {
                 let _ = shutdown(socket.0.get_ref().as_raw_fd(), Shutdown::Write);
                 false
             }
-            ChannelMsg::Close => return,
-            _ => true,
+            Sent::Close => return,
         };
         if !goes_on && let Some(ended) = ended.take() {
             let _ = ended.send(());
@@ -125,14 +129,12 @@ async fn to_channel(
     other: oneshot::Receiver<()>,
     traffic: &Traffic,
 ) {
-    let mut buffer = vec![0; READ_BYTES];
+    let mut room = BytesMut::new();
     loop {
-        match socket.read(&mut buffer).await {
+        match socket.read(&mut room).await {
             Ok(0) => break,
             Ok(length) => {
-                let bytes = buffer.get(..length).unwrap_or_default();
-                let bytes = bytes::Bytes::copy_from_slice(bytes);
-                if to_client.data_bytes(bytes).await.is_err() {
+                if to_client.data_bytes(room.split()).await.is_err() {
                     return;
                 }
                 traffic.sent(length);
@@ -148,22 +150,31 @@ async fn to_channel(
 struct Socket(AsyncFd<OwnedFd>);
 
 impl Socket {
-    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let flags = MsgFlags::MSG_DONTWAIT;
-        self.0
-            .async_io(Interest::READABLE, |fd| {
-                Ok(recv(fd.as_raw_fd(), buffer, flags)?)
-            })
-            .await
+    async fn read(&self, room: &mut BytesMut) -> io::Result<usize> {
+        let read = |fd: &OwnedFd| {
+            let flags = libc::MSG_DONTWAIT;
+            // SAFETY: recv(2) fills at most as many bytes as it is told, and says how many.
+            let filled = unsafe {
+                fill(room, READ_BYTES, |free| {
+                    libc::recv(fd.as_raw_fd(), free.cast(), READ_BYTES, flags)
+                })
+            };
+            Ok(filled?)
+        };
+        self.0.async_io(Interest::READABLE, read).await
     }
 
-    async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+    async fn write_all(&self, pieces: &[Bytes]) -> io::Result<()> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        while !bytes.is_empty() {
-            let written = self.0.async_io(Interest::WRITABLE, |fd| {
-                Ok(send(fd.as_raw_fd(), bytes, flags)?)
-            });
-            bytes = bytes.get(written.await?..).unwrap_or_default();
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = slices.as_mut_slice();
+        while !rest.is_empty() {
+            let send = |fd: &OwnedFd| {
+                let to: Option<&SockaddrStorage> = None;
+                Ok(sendmsg(fd.as_raw_fd(), rest, &[], flags, to)?)
+            };
+            let written = self.0.async_io(Interest::WRITABLE, send).await?;
+            IoSlice::advance_slices(&mut rest, written);
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod forward;
 mod forward_link;
 mod host_key;
 mod inherited;
+mod input;
 mod listening;
 mod login;
 mod memory;

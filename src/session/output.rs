@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use meshd_contract::broker::ExitStatus;
 use russh::ChannelWriteHalf;
 use russh::server::{Handle, Msg};
@@ -78,10 +79,9 @@ impl Output {
 
     /// Sends all that comes from `pipe`, to its end.
     pub(super) async fn pump(&self, pipe: &Pipe, stream: Stream) {
-        let mut buffer = vec![0; READ_BYTES];
-        while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
-            let bytes = buffer.get(..length).unwrap_or_default();
-            if !self.send(stream, bytes).await {
+        let mut room = BytesMut::new();
+        while let Ok(1..) = pipe.read(&mut room, READ_BYTES).await {
+            if !self.send(stream, room.split().freeze()).await {
                 return;
             }
         }
@@ -90,7 +90,8 @@ impl Output {
     /// Shows a text of ours.
     pub(super) async fn text(&self, stream: Stream, text: &[u8]) {
         let terminal = self.terminal.load(Ordering::Relaxed);
-        self.send(stream, &with_line_ends(text, terminal)).await;
+        self.send(stream, with_line_ends(text, terminal).into())
+            .await;
     }
 
     /// Shows a text of ours before something that may end the client.
@@ -125,9 +126,8 @@ impl Output {
         let _ = self.channel.close().await;
     }
 
-    async fn send(&self, stream: Stream, bytes: &[u8]) -> bool {
+    async fn send(&self, stream: Stream, bytes: Bytes) -> bool {
         let length = bytes.len();
-        let bytes = bytes::Bytes::copy_from_slice(bytes);
         let sent = match stream {
             Stream::Output => self.channel.data_bytes(bytes).await,
             Stream::Error => self.channel.extended_data_bytes(STDERR, bytes).await,

@@ -39,7 +39,8 @@ use Forms::{All, Option as SocketOption, Values, Without};
 )]
 const NEEDED: &[Call] = &[
     (libc::SYS_read, All, "pipes and terminals"),
-    (libc::SYS_write, All, "pipes, terminals, the log"),
+    (libc::SYS_write, All, "the log"),
+    (libc::SYS_writev, All, "pipes and terminals"),
     (libc::SYS_recvfrom, All, "the TCP socket"),
     (libc::SYS_sendto, All, "the TCP socket"),
     (libc::SYS_recvmsg, All, "messages of the worker"),
