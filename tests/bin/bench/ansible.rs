@@ -33,14 +33,10 @@ pub(crate) fn measure(mesh: &Mesh) -> Result<()> {
     close(mesh)
 }
 
-/// Ends the connections that are kept.
+/// Ends the connections that are kept; such a client calls itself by its socket.
 fn close(mesh: &Mesh) -> Result<()> {
-    on_laptop(
-        mesh,
-        "pkill -f /tmp/kept/ ; rm -rf /tmp/kept; mkdir /tmp/kept",
-    )
-    .succeed()
-    .map(drop)
+    let end = "pkill -f '^ssh: /tmp/kept/'; rm -rf /tmp/kept; mkdir /tmp/kept";
+    on_laptop(mesh, end).succeed().map(drop)
 }
 
 /// Each name has a connection of its own.
