@@ -2,6 +2,7 @@
 //! for what [`differences::TABLE`] says.
 
 mod differences;
+mod forwards;
 mod refusals;
 mod servers;
 mod sessions;
