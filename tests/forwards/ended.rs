@@ -70,6 +70,25 @@ fn a_newer_policy_ends_the_forwards_that_it_does_not_permit_and_no_other() {
 }
 
 #[test]
+fn a_right_that_ends_while_the_helper_is_started_does_not_count() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let web1 = mesh.host("web1");
+    let module = "mkfifo /root/gate
+        printf '#!/bin/sh\\n[ $PAM_TYPE = open_session ] || exit 0\\n' >/root/wait
+        printf 'touch /tmp/asked\\nread line </root/gate\\n' >>/root/wait
+        chmod +x /root/wait
+        echo 'session required pam_exec.so /root/wait' >>/etc/pam.d/meshd-ssh";
+    web1.sh(module).expect("a PAM module");
+    let mut ssh = forward(&mesh, &["-R", "7001:localhost:1"]);
+    mesh.wait_for_file("web1", "/tmp/asked")
+        .expect("the session is about to begin");
+    allow(&mesh, "local");
+    web1.sh("echo go >/root/gate").expect("PAM answers");
+    let end = ssh.wait(DEADLINE).expect("the forward is refused");
+    assert_eq!(end.code(), Some(255));
+}
+
+#[test]
 fn an_agent_that_is_not_permitted_any_more_is_gone_and_comes_back_for_a_new_session() {
     let mesh = Mesh::of_two().expect("a mesh");
     let script = "ssh-agent sh -c 'exec ssh -o BatchMode=yes -A -M -S /tmp/mux alice@web1 \

@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use meshd_contract::broker::{Denial, Description, Open, ToSession};
-use meshd_contract::document::Version;
 use meshd_contract::identity::NodeId;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
@@ -44,8 +43,6 @@ pub(super) struct Connection {
     traffic: Traffic,
     /// The right to be here has ended; everything is killed then.
     revoked_until: Option<Instant>,
-    /// The document by which the forwards are permitted.
-    forwards_by: Option<Version>,
 }
 
 /// Bytes of channels, as the session process counts.
@@ -91,7 +88,6 @@ impl Connection {
             started: Instant::now(),
             traffic: Traffic::default(),
             revoked_until: None,
-            forwards_by: None,
         }
     }
 
@@ -302,16 +298,6 @@ impl Connection {
         let waits = self.machine.permitted().is_none() && self.revoked_until.is_none();
         if waits && self.grace_left().is_zero() {
             return Err(End::HangUp("no login in time".to_owned()));
-        }
-        Ok(())
-    }
-
-    /// A session process that keeps a forward which is not permitted any more is no honest one.
-    fn end_if_kept(&self) -> Result<(), End> {
-        let deadline = self.forwards.open.deadline();
-        if deadline.is_some_and(|at| at <= Instant::now()) {
-            let kept = "the session process keeps a forward that is not permitted any more";
-            return Err(End::Violation(kept.to_owned()));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use meshd_contract::broker::ChannelDescription;
+use meshd_contract::document::Version;
 use meshd_contract::forward::{Endpoint, Origin};
 use meshd_contract::helper::{FromHelper, ToHelper};
 use meshd_contract::paths::HELPER_PROGRAM;
@@ -68,6 +69,8 @@ pub(super) struct Forwards {
     seconds: u32,
     helper: Option<Helper>,
     pub(super) open: OpenForwards,
+    /// The document by which all of this is permitted.
+    permitted_by: Option<Version>,
 }
 
 /// Why there is no helper.
@@ -89,6 +92,7 @@ impl Forwards {
             seconds: config.limits.connect,
             helper: None,
             open: OpenForwards::default(),
+            permitted_by: None,
         }
     }
 
@@ -148,6 +152,12 @@ impl Forwards {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let pending = self.helper.as_ref()?.pending.values();
         pending.map(|pending| pending.until).min()
+    }
+
+    /// Whether they were permitted by another document than this one, by which they are from now
+    /// on.
+    pub(super) fn are_older_than(&mut self, document: Version) -> bool {
+        self.permitted_by.replace(document) != Some(document)
     }
 
     /// Everything that is there or is on its way, and was not told yet to end.

@@ -7,7 +7,7 @@ use meshd_contract::broker::ToSession;
 use meshd_contract::forward::{ForwardFailure, Origin};
 use meshd_contract::ssh_rule::Forwarding;
 
-use super::Connection;
+use super::{Connection, End};
 use crate::authorize::Authorized;
 use crate::deadline;
 use crate::machine::Request;
@@ -41,6 +41,16 @@ impl Connection {
         self.admit();
     }
 
+    /// A session process that keeps a forward which is not permitted any more is no honest one.
+    pub(super) fn end_if_kept(&self) -> Result<(), End> {
+        let deadline = self.forwards.open.deadline();
+        if deadline.is_some_and(|at| at <= Instant::now()) {
+            let kept = "the session process keeps a forward that is not permitted any more";
+            return Err(End::Violation(kept.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Takes what the helper has said, and gives up what it has not answered in time.
     pub(super) fn hear_helper(&mut self, ready: bool) {
         let heard = if ready { self.forwards.hear() } else { None };
@@ -64,8 +74,7 @@ impl Connection {
 
     /// Ends the forwards that a newer document does not permit any more.
     pub(super) fn recheck_forwards(&mut self, authorized: &Authorized) {
-        let version = self.basis.version();
-        if self.forwards_by.replace(version) == Some(version) {
+        if !self.forwards.are_older_than(self.basis.version()) {
             return;
         }
         let host = self.basis.config.forwarding;
@@ -91,21 +100,28 @@ impl Connection {
     }
 
     fn ask(&mut self, forward: u32, ask: Ask) -> Option<Outcome> {
-        if let Some(sentence) = self.prohibits(&ask) {
-            self.not_forwarded(forward, ForwardFailure::Prohibited(sentence.to_owned()));
-            return None;
-        }
+        self.insist_permitted(forward, &ask)?;
         if let Err(sentence) = self.need_helper() {
             return Some(Outcome::Failed(forward, sentence));
         }
         // To start it may have taken its time, in which the right may have ended.
         self.machine.permitted()?;
+        self.insist_permitted(forward, &ask)?;
         if let (Ask::Agent(channel), Some(path)) = (&ask, self.forwards.agent()) {
             let path = path.to_owned();
             self.machine.forwards().failed(forward);
             return Some(Outcome::Agent(forward, *channel, path));
         }
         self.forwards.ask(forward, ask)
+    }
+
+    /// Refuses what may not be.
+    fn insist_permitted(&mut self, forward: u32, ask: &Ask) -> Option<()> {
+        let Some(sentence) = self.prohibits(ask) else {
+            return Some(());
+        };
+        self.not_forwarded(forward, ForwardFailure::Prohibited(sentence.to_owned()));
+        None
     }
 
     /// Why it may not be, by the rule in force and root's configuration.
