@@ -6,6 +6,7 @@
 
 mod accounts;
 mod attributes;
+mod buffer;
 mod copy;
 mod extensions;
 mod fields;
@@ -37,7 +38,7 @@ const ENOUGH: usize = 64 << 10;
 /// What cannot be answered (a packet longer than 256 KiB or too short for a number, a request
 /// before the client's version), or what the system says of the descriptors.
 pub(crate) fn serve() -> io::Result<()> {
-    converse(Pipe::of(io::stdin()), Pipe::of(io::stdout()))
+    converse(Pipe(io::stdin()), Pipe(io::stdout()))
 }
 
 fn converse(input: impl Read, mut output: impl Write) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
+use super::buffer::Buffer;
 use super::fields::Fields;
 use super::packets::LONGEST;
 use super::replies::Body;
@@ -66,8 +67,8 @@ impl Server {
         let groups = groups.into_iter().map(|gid| self.accounts.group(gid));
         let groups = list(groups.map(Option::unwrap_or_default))?;
         request.replies.extended(request.id, |body| {
-            body.string(&users);
-            body.string(&groups);
+            body.string(users.bytes());
+            body.string(groups.bytes());
         });
         Ok(Answered::Already)
     }
@@ -98,8 +99,8 @@ fn numbers(list: &[u8]) -> Result<Vec<u32>, Refusal> {
 }
 
 /// Both lists fit into one packet.
-fn list(names: impl Iterator<Item = String>) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::new();
+fn list(names: impl Iterator<Item = String>) -> Result<Buffer, Refusal> {
+    let mut bytes = Buffer::default();
     for name in names {
         Body::of(&mut bytes).string(name.as_bytes());
         if bytes.len() > LONGEST / 2 - 1024 {

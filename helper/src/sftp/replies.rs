@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::attributes::Attributes;
+use super::buffer::Buffer;
 use super::status::Refusal;
 
 const VERSION: u8 = 2;
@@ -16,16 +17,16 @@ const EXTENDED_REPLY: u8 = 201;
 /// Answers that have not been sent.
 #[derive(Default)]
 pub(super) struct Replies {
-    bytes: Vec<u8>,
+    buffer: Buffer,
 }
 
 /// The fields of one answer, as they are written.
-pub(super) struct Body<'a>(&'a mut Vec<u8>);
+pub(super) struct Body<'a>(&'a mut Buffer);
 
 impl Replies {
     /// How many bytes wait.
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.buffer.len()
     }
 
     /// Sends all.
@@ -33,8 +34,8 @@ impl Replies {
     /// # Errors
     /// What the system said: the client is gone.
     pub(super) fn send(&mut self, output: &mut impl Write) -> io::Result<()> {
-        output.write_all(&self.bytes)?;
-        self.bytes.clear();
+        output.write_all(self.buffer.bytes())?;
+        self.buffer.truncate(0);
         Ok(())
     }
 
@@ -82,8 +83,8 @@ impl Replies {
                 count: 0,
             };
             list(&mut names);
-            let count = names.count.to_be_bytes();
-            body.0[at..at + 4].copy_from_slice(&count);
+            let count = names.count;
+            body.0.put_at(at, count.to_be_bytes());
         });
     }
 
@@ -101,19 +102,18 @@ impl Replies {
         size: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<(), E> {
-        let start = self.bytes.len();
+        let start = self.buffer.len();
         let mut outcome = Ok(());
         self.answer(DATA, id, |body| {
             let at = body.0.len();
-            let from = at + 4;
-            body.0.resize(from + size, 0);
-            outcome = read(&mut body.0[from..]).map(|count| {
-                body.0.truncate(from + count);
-                body.0[at..from].copy_from_slice(&length(count));
+            body.number(0);
+            outcome = read(body.0.room(size)).map(|count| {
+                body.0.truncate(at + 4 + count);
+                body.0.put_at(at, length(count));
             });
         });
         if outcome.is_err() {
-            self.bytes.truncate(start);
+            self.buffer.truncate(start);
         }
         outcome
     }
@@ -126,11 +126,11 @@ impl Replies {
     }
 
     fn packet(&mut self, kind: u8, fields: impl FnOnce(&mut Body<'_>)) {
-        let at = self.bytes.len();
-        self.bytes.extend([0, 0, 0, 0, kind]);
-        fields(&mut Body(&mut self.bytes));
-        let size = length(self.bytes.len() - at - 4);
-        self.bytes[at..at + 4].copy_from_slice(&size);
+        let at = self.buffer.len();
+        self.buffer.put(&[0, 0, 0, 0, kind]);
+        fields(&mut Body(&mut self.buffer));
+        let size = self.buffer.len() - at - 4;
+        self.buffer.put_at(at, length(size));
     }
 }
 
@@ -141,21 +141,21 @@ fn length(bytes: usize) -> [u8; 4] {
 
 impl<'a> Body<'a> {
     /// Fields at the end of these bytes.
-    pub(super) fn of(bytes: &'a mut Vec<u8>) -> Self {
-        Self(bytes)
+    pub(super) fn of(buffer: &'a mut Buffer) -> Self {
+        Self(buffer)
     }
 
     pub(super) fn number(&mut self, number: u32) {
-        self.0.extend(number.to_be_bytes());
+        self.0.put(&number.to_be_bytes());
     }
 
     pub(super) fn long(&mut self, number: u64) {
-        self.0.extend(number.to_be_bytes());
+        self.0.put(&number.to_be_bytes());
     }
 
     pub(super) fn string(&mut self, bytes: &[u8]) {
-        self.0.extend(length(bytes.len()));
-        self.0.extend(bytes);
+        self.0.put(&length(bytes.len()));
+        self.0.put(bytes);
     }
 }
 

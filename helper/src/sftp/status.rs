@@ -1,6 +1,5 @@
 //! How a request ended (draft-ietf-secsh-filexfer-02, section 7).
 
-use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 
 use nix::errno::Errno;
@@ -32,15 +31,14 @@ impl Status {
 }
 
 /// Why a request is not done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: Status,
-    pub(super) words: Cow<'static, str>,
+    pub(super) words: &'static str,
 }
 
 impl Refusal {
     pub(super) fn new(status: Status, words: &'static str) -> Self {
-        let words = Cow::Borrowed(words);
         Self { status, words }
     }
 }
