@@ -52,7 +52,7 @@ fn what_happens_in_a_host_stays_there() {
 #[test]
 fn the_programs_of_a_host_cannot_be_written_to_but_replaced() {
     let lan = Lan::start(&["a", "b"]).expect("a lab");
-    let (a, program) = (lan.host("a"), "/usr/lib/meshd/meshd-broker");
+    let (a, program) = (lan.host("a"), "/usr/sbin/meshd-broker");
     let before = lan.host("b").read(program).expect("a program");
     assert!(a.write(program, "changed").is_err());
     a.replace_program(program, "/bin/true").expect("replaced");

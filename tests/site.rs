@@ -104,7 +104,7 @@ impl Site {
             trust.control_key, trust.node
         );
         web1.write(paths::TRUST, pin).expect("a pin");
-        let listen = web1.command("/usr/lib/meshd/meshd-broker").arg("listen");
+        let listen = web1.command("/usr/sbin/meshd-broker").arg("listen");
         let broker = Daemon::start(web1, "broker", listen, paths::BROKER_SOCKET).expect("a broker");
         let site = Self {
             lan,
@@ -198,7 +198,7 @@ impl Site {
     /// Starts the broker's listener anew.
     pub(crate) fn start_broker(&mut self) {
         let web1 = self.lan.host("web1");
-        let listen = web1.command("/usr/lib/meshd/meshd-broker").arg("listen");
+        let listen = web1.command("/usr/sbin/meshd-broker").arg("listen");
         let broker = Daemon::start(web1, "broker", listen, paths::BROKER_SOCKET);
         self.broker = broker.expect("a broker");
     }

@@ -391,7 +391,7 @@ impl Mesh {
     /// [`LabError::Failed`] with its log.
     pub fn start_broker(&mut self, host: &str) -> Result<()> {
         let place = self.host(host);
-        let command = place.command("/usr/lib/meshd/meshd-broker").arg("listen");
+        let command = place.command("/usr/sbin/meshd-broker").arg("listen");
         let daemon = match place.kind() {
             Kind::Plain => Daemon::start(place, BROKER, command, paths::BROKER_SOCKET)?,
             Kind::Booted => Daemon::start_unit(place, BROKER_UNIT, paths::BROKER_SOCKET)?,

@@ -13,7 +13,7 @@ const PLACES: [(&str, &str); 8] = [
     ("mesh", "/usr/bin/mesh"),
     ("meshd", "/usr/sbin/meshd"),
     ("meshd-control", "/usr/sbin/meshd-control"),
-    ("meshd-broker", "/usr/lib/meshd/meshd-broker"),
+    ("meshd-broker", "/usr/sbin/meshd-broker"),
     ("meshd-session", paths::SESSION_PROGRAM),
     ("meshd-helper", paths::HELPER_PROGRAM),
     ("portrait", "/usr/lib/meshd/portrait"),
