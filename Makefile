@@ -8,7 +8,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DENY := 0.20.2
 export PATH := $(CURDIR)/.lab/tools/bin:$(PATH)
 
-.PHONY: help demo test bench lint deny vm-test prepare root
+.PHONY: help demo test bench deb rpm lint deny vm-test prepare root
 
 help:
 	@echo 'make demo        a mesh of two hosts in namespaces, and SSH between them (needs root)'
@@ -17,6 +17,8 @@ help:
 	@echo 'make test        formatting, lints, licences, and every test (needs root)'
 	@echo 'make bench       logins, transfers and forwards beside sshd on the same hosts (needs root)'
 	@echo 'make bench TABLES="bulk keys"   only these tables; TABLES=list names them'
+	@echo 'make deb         packages for Debian and Ubuntu, in $(TARGET)/packages'
+	@echo 'make rpm         packages for Fedora and RHEL, in $(TARGET)/packages'
 	@echo 'make vm-test     only the tests on kernel WireGuard, in a virtual machine'
 
 demo: export KEEP := $(KEEP)
@@ -48,11 +50,21 @@ bench: root prepare
 	cargo build --release --workspace --bins
 	@$(TARGET)/release/bench $(TABLES)
 
+# Paths of this machine would end up in the programs: two machines would not build the same.
+deb rpm: export RUSTFLAGS := --remap-path-prefix=$(CURDIR)=meshd --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
+deb rpm: export CFLAGS := -ffile-prefix-map=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo -ffile-prefix-map=$(abspath $(TARGET))=target
+deb rpm:
+	@tests/lab/packages build packages
+	@patches/russh/prepare
+	cargo build --release --workspace --bins --target-dir $(TARGET)/packaged
+	@packaging/build $@ $(TARGET)/packaged/release $(TARGET)/packages
+	@ls -l $(TARGET)/packages/*.$@
+
 root:
 	@[ "$$(id -u)" = 0 ] || { echo 'The lab makes namespaces and accounts in them, so this must run as root: sudo make ...' >&2; exit 1; }
 
 prepare:
-	@tests/lab/packages build lab booted clients vm
+	@tests/lab/packages build lab booted clients packages vm
 	@patches/russh/prepare
 
 lint: prepare

@@ -59,13 +59,14 @@ impl Daemon {
     }
 
     /// Starts a unit of a booted host, and waits until it has made the file `sign`, anew if
-    /// there was one.
+    /// there was one; a unit that runs already is taken as it is.
     ///
     /// # Errors
     /// [`LabError::Failed`] with its log if it does not start.
     pub fn start_unit(host: &Host, unit: &str, sign: &str) -> Result<Self> {
-        let old = host.inode(sign);
         let systemctl = host.command("systemctl");
+        let runs = systemctl.clone().args(["--quiet", "is-active", unit]).output()?;
+        let old = host.inode(sign).filter(|_| !runs.status.success());
         let started = systemctl.clone().args(["start", unit]).succeed();
         let came = started.and_then(|_| {
             wait_for(&format!("{sign} of {unit}"), DEADLINE, || {

@@ -22,6 +22,8 @@ pub enum Kind {
     /// A Debian 12 of its own, with systemd as its first process, logind and pam_systemd; the
     /// project's units are installed there, none is started.
     Booted,
+    /// The same Debian 12 with nothing of the project, for a test to install.
+    Bare,
 }
 
 /// A host: its own root directory, accounts, network, processes, hostname.
@@ -55,10 +57,14 @@ impl Host {
         let mut lab_init = Command::new(programs::lab_init()?);
         lab_init.arg(match kind {
             Kind::Plain => "host",
-            Kind::Booted => "booted",
+            Kind::Booted | Kind::Bare => "booted",
         });
         lab_init.arg(name);
-        lab_init.env(PROGRAMS, programs::encode(&programs::built()?));
+        let programs = match kind {
+            Kind::Plain | Kind::Booted => programs::built()?,
+            Kind::Bare => Vec::new(),
+        };
+        lab_init.env(PROGRAMS, programs::encode(&programs));
         let held = Held::start(name, &mut lab_init)?;
         let root = Root::of(held.pid).doing(|| format!("open the root of {name}"))?;
         let host = Self {
@@ -69,7 +75,7 @@ impl Host {
             v4,
             v6,
         };
-        if kind == Kind::Booted {
+        if kind != Kind::Plain {
             host.wait_until_booted()?;
         }
         Ok(host)

@@ -32,7 +32,7 @@ impl Lan {
     /// As [`Lan::start`].
     pub fn start_with(hosts: &[(&str, Kind)]) -> Result<Self> {
         requirements::check()?;
-        if hosts.iter().any(|(_, kind)| *kind == Kind::Booted) {
+        if hosts.iter().any(|(_, kind)| *kind != Kind::Plain) {
             requirements::prepare_debian()?;
         }
         let switch = Held::start("switch", Command::new(programs::lab_init()?).arg("switch"))?;

@@ -262,7 +262,9 @@ impl Mesh {
             "/etc/resolv.conf",
             format!("nameserver {address}\nsearch {DOMAIN}\noptions timeout:2 attempts:2\n"),
         )?;
-        place.write("/etc/ssh/ssh_config.d/50-meshd.conf", SSH_CONFIG)?;
+        if place.kind() != Kind::Bare {
+            place.write("/etc/ssh/ssh_config.d/50-meshd.conf", SSH_CONFIG)?;
+        }
         self.node(host).address = Some(address);
         Ok(())
     }
@@ -356,7 +358,7 @@ impl Mesh {
         };
         let daemon = match place.kind() {
             Kind::Plain => Daemon::start(place, "meshd", command, paths::MANAGER_SOCKET)?,
-            Kind::Booted => Daemon::start_unit(place, MANAGER_UNIT, paths::MANAGER_SOCKET)?,
+            Kind::Booted | Kind::Bare => Daemon::start_unit(place, MANAGER_UNIT, paths::MANAGER_SOCKET)?,
         };
         let node = self.node(host);
         (node.manager, node.store) = (Some(daemon), store);
@@ -394,7 +396,7 @@ impl Mesh {
         let command = place.command("/usr/sbin/meshd-broker").arg("listen");
         let daemon = match place.kind() {
             Kind::Plain => Daemon::start(place, BROKER, command, paths::BROKER_SOCKET)?,
-            Kind::Booted => Daemon::start_unit(place, BROKER_UNIT, paths::BROKER_SOCKET)?,
+            Kind::Booted | Kind::Bare => Daemon::start_unit(place, BROKER_UNIT, paths::BROKER_SOCKET)?,
         };
         self.node(host).broker = Some(daemon);
         Ok(())
@@ -415,8 +417,8 @@ impl Mesh {
         let place = self.host(host);
         match (place.kind(), daemon) {
             (Kind::Plain, _) => place.read_text(log_of(daemon)).unwrap_or_default(),
-            (Kind::Booted, BROKER) => journal(place, BROKER_UNIT),
-            (Kind::Booted, _) => journal(place, daemon),
+            (Kind::Booted | Kind::Bare, BROKER) => journal(place, BROKER_UNIT),
+            (Kind::Booted | Kind::Bare, _) => journal(place, daemon),
         }
     }
 

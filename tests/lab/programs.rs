@@ -22,7 +22,10 @@ const PLACES: [(&str, &str); 8] = [
 
 /// The directory with the programs of this build: that of the running program, or its parent
 /// when cargo runs a test.
-pub(crate) fn build_directory() -> Result<PathBuf> {
+///
+/// # Errors
+/// [`LabError::System`] if the running program cannot be found.
+pub fn build_directory() -> Result<PathBuf> {
     let own = std::env::current_exe().doing(|| "find the running program".to_owned())?;
     let mut directory = own.parent().unwrap_or(Path::new("/"));
     if directory.ends_with("deps") {

@@ -35,7 +35,7 @@ pub(crate) fn start(mesh: &Mesh) -> Result<Daemon> {
             let command = web1.command("/usr/sbin/sshd").args(options);
             Daemon::start(web1, "sshd", command, "/run/sshd/pid")
         }
-        Kind::Booted => {
+        Kind::Booted | Kind::Bare => {
             web1.write("/etc/default/ssh", "SSHD_OPTS=-f /run/sshd/config\n")?;
             let keep = "[Service]\nRuntimeDirectoryPreserve=yes\n";
             web1.sh("systemctl unmask ssh; mkdir /etc/systemd/system/ssh.service.d")?;

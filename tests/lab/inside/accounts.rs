@@ -10,31 +10,45 @@ use nix::unistd::{Group, User, sethostname};
 use crate::Result;
 use crate::error::{Doing, LabError};
 
-const SYSUSERS: &str = include_str!("../../../packaging/sysusers.d/meshd.conf");
-const TMPFILES: &str = include_str!("../../../packaging/tmpfiles.d/meshd.conf");
+pub(super) const SYSUSERS: [&str; 3] = [
+    include_str!("../../../packaging/sysusers.d/meshd.conf"),
+    include_str!("../../../packaging/sysusers.d/meshd-ssh.conf"),
+    include_str!("../../../packaging/sysusers.d/meshd-control.conf"),
+];
+pub(super) const TMPFILES: [&str; 3] = [
+    include_str!("../../../packaging/tmpfiles.d/meshd.conf"),
+    include_str!("../../../packaging/tmpfiles.d/meshd-ssh.conf"),
+    include_str!("../../../packaging/tmpfiles.d/meshd-control.conf"),
+];
 const PAM_DEBIAN: &str = include_str!("../../../packaging/pam/meshd-ssh.debian");
 const PAM_RHEL: &str = include_str!("../../../packaging/pam/meshd-ssh.rhel");
 
 /// The first id of a system account of the lab's; adduser(8) and useradd(8) give none so low.
 const FIRST_ID: u32 = 90;
 
-/// Makes the host `name` a system that the packages are installed on.
-pub(super) fn make(name: &str) -> Result<()> {
+/// Makes this a host of its own, called `name`.
+pub(super) fn name_host(name: &str) -> Result<()> {
     forget_this_machine()?;
     sethostname(name).doing(|| "name the host".to_owned())?;
     write("/etc/hostname", &format!("{name}\n"))?;
     write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
-    write("/etc/resolv.conf", "")?;
+    write("/etc/resolv.conf", "")
+}
+
+/// Gives the host what the packages would, besides programs and units.
+pub(super) fn install() -> Result<()> {
     let pam = if Path::new("/etc/debian_version").exists() {
         PAM_DEBIAN
     } else {
         PAM_RHEL
     };
     write("/etc/pam.d/meshd-ssh", pam)?;
-    for (id, line) in (FIRST_ID..).zip(SYSUSERS.lines()) {
+    let accounts = SYSUSERS.into_iter().flat_map(str::lines);
+    for (id, line) in (FIRST_ID..).zip(accounts) {
         make_account(id, line)?;
     }
-    TMPFILES.lines().try_for_each(make_directory)
+    let mut directories = TMPFILES.into_iter().flat_map(str::lines);
+    directories.try_for_each(make_directory)
 }
 
 /// What a host must not share with the machine that it runs on.

@@ -16,27 +16,19 @@ use super::{DEBIAN, PROGRAMS, READY, accounts, announce, cgroup, root};
 use crate::error::{Doing, LabError};
 use crate::{Result, programs};
 
-/// What the packages put on a system for systemd.
-const FILES: [(&str, &str); 5] = [
+/// The units that the packages bring.
+const UNITS: [(&str, &str); 3] = [
     (
-        "/usr/lib/systemd/system/meshd.service",
+        "meshd.service",
         include_str!("../../../packaging/systemd/meshd.service"),
     ),
     (
-        "/usr/lib/systemd/system/meshd-ssh.service",
+        "meshd-ssh.service",
         include_str!("../../../packaging/systemd/meshd-ssh.service"),
     ),
     (
-        "/usr/lib/systemd/system/meshd-control.service",
+        "meshd-control.service",
         include_str!("../../../packaging/systemd/meshd-control.service"),
-    ),
-    (
-        "/usr/lib/sysusers.d/meshd.conf",
-        include_str!("../../../packaging/sysusers.d/meshd.conf"),
-    ),
-    (
-        "/usr/lib/tmpfiles.d/meshd.conf",
-        include_str!("../../../packaging/tmpfiles.d/meshd.conf"),
     ),
 ];
 
@@ -72,10 +64,15 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     unshare(CloneFlags::CLONE_NEWCGROUP | CloneFlags::CLONE_NEWNS)
         .doing(|| "make namespaces".to_owned())?;
     let programs = std::env::var_os(PROGRAMS).unwrap_or_default();
-    root::make(DEBIAN.as_ref(), &programs::decode(&programs))?;
+    let programs = programs::decode(&programs);
+    root::make(DEBIAN.as_ref(), &programs)?;
     protect_kernel()?;
     root::mount_new("cgroup2", "/sys/fs/cgroup".as_ref(), None)?;
-    accounts::make(&name.to_string_lossy())?;
+    accounts::name_host(&name.to_string_lossy())?;
+    if !programs.is_empty() {
+        accounts::install()?;
+        install()?;
+    }
     make_files()?;
     announce(READY)?;
     let error = Command::new("/lib/systemd/systemd")
@@ -100,10 +97,19 @@ fn protect_kernel() -> Result<()> {
     Ok(())
 }
 
-fn make_files() -> Result<()> {
-    for (path, content) in FILES {
-        fs::write(path, content).doing(|| format!("write {path}"))?;
+/// What the packages put on a system for systemd.
+fn install() -> Result<()> {
+    let write = |path: &str, content: &str| {
+        fs::write(path, content).doing(|| format!("write {path}"))
+    };
+    for (unit, content) in UNITS {
+        write(&format!("/usr/lib/systemd/system/{unit}"), content)?;
     }
+    write("/usr/lib/sysusers.d/meshd.conf", &accounts::SYSUSERS.concat())?;
+    write("/usr/lib/tmpfiles.d/meshd.conf", &accounts::TMPFILES.concat())
+}
+
+fn make_files() -> Result<()> {
     for unit in MASKED {
         let link = Path::new("/etc/systemd/system").join(unit);
         symlink("/dev/null", link).doing(|| format!("mask {unit}"))?;

@@ -29,7 +29,8 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     };
     let programs = std::env::var_os(PROGRAMS).unwrap_or_default();
     root::make("/".as_ref(), &programs::decode(&programs))?;
-    accounts::make(&name.to_string_lossy())?;
+    accounts::name_host(&name.to_string_lossy())?;
+    accounts::install()?;
     let log = UnixDatagram::bind("/dev/log").doing(|| "make /dev/log".to_owned())?;
     std::fs::set_permissions(
         "/dev/log",

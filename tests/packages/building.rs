@@ -1,0 +1,49 @@
+//! The packages of this build, made once for all tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+pub(crate) const NAMES: [&str; 3] = ["meshd", "meshd-ssh", "meshd-control"];
+
+/// The version that tests install first.
+pub(crate) const OLD: &str = "0.1.0";
+/// The version that they upgrade to; its programs are the same.
+pub(crate) const NEW: &str = "0.1.1";
+
+pub(crate) static OLD_DEBS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| build("deb", OLD, "old"));
+pub(crate) static OLD_RPMS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| build("rpm", OLD, "old"));
+pub(crate) static NEW_DEBS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| build("deb", NEW, "new"));
+
+/// Builds the packages of a family into a folder of their own.
+///
+/// # Panics
+/// With what the build said, if it fails.
+pub(crate) fn build(family: &str, version: &str, folder: &str) -> Vec<PathBuf> {
+    let programs = meshd_lab::build_directory().expect("the programs of this build");
+    let output = programs.join("packages").join(format!("{family}-{folder}"));
+    let _ = fs::remove_dir_all(&output);
+    let built = Command::new(repository().join("packaging/build"))
+        .arg(family)
+        .args([&programs, &output])
+        .env("MESHD_VERSION", version)
+        .env("DPKG_DEB_COMPRESSOR_TYPE", "gzip")
+        .env("DPKG_DEB_COMPRESSOR_LEVEL", "1")
+        .output()
+        .expect("packaging/build runs");
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(
+        built.status.success(),
+        "packaging/build {family}: {said}\nIf a program is missing: tests/lab/packages packages"
+    );
+    let entries = fs::read_dir(&output).expect("the packages");
+    let mut packages: Vec<_> = entries.map(|entry| entry.expect("a package").path()).collect();
+    packages.sort();
+    assert_eq!(packages.len(), NAMES.len(), "{packages:?}");
+    packages
+}
+
+pub(crate) fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
