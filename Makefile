@@ -56,7 +56,7 @@ deb rpm: export CFLAGS := -ffile-prefix-map=$(or $(CARGO_HOME),$(HOME)/.cargo)=c
 deb rpm:
 	@tests/lab/packages build packages
 	@patches/russh/prepare
-	cargo build --release --workspace --bins --target-dir $(TARGET)/packaged
+	cargo build --release --bins -p meshd -p meshd-broker -p meshd-helper -p meshd-control --target-dir $(TARGET)/packaged
 	@packaging/build $@ $(TARGET)/packaged/release $(TARGET)/packages
 	@ls -l $(TARGET)/packages/*.$@
 

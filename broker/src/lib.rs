@@ -8,7 +8,7 @@
 //!
 //! | step | file |
 //! |---|---|
-//! | accept the manager, start a worker | [`listener`] |
+//! | accept the manager, start a worker | [`listener`], [`readiness`] |
 //! | whose socket is it | [`evidence`], [`wireguard`] |
 //! | what control signed | [`trust`] |
 //! | order of messages | [`machine`] |
@@ -41,6 +41,7 @@ pub mod open_sessions;
 pub mod pam;
 pub mod process;
 pub mod pty;
+pub mod readiness;
 pub mod record;
 pub mod state_file;
 pub mod trust;
@@ -48,9 +49,11 @@ pub mod wireguard;
 pub mod worker;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use config::Config;
+use listener::ListenError;
 use meshd_contract::paths;
 
 const USAGE: &str = "\
@@ -64,9 +67,12 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let command = arguments.next().and_then(|word| word.into_string().ok());
     let rest = arguments.next();
     match (command.as_deref(), rest) {
-        (Some("listen"), None) => report(listener::run()),
+        (Some("listen"), None) => report(listener::run(), ListenError::needs_a_person),
         (Some("worker"), score) => worker::main(oom_score(score)),
-        (Some("check"), None) => report(Config::load(paths::SSH_CONFIG.as_ref()).map(|_| ())),
+        (Some("check"), None) => {
+            let read = Config::load(paths::SSH_CONFIG.as_ref());
+            report(read.map(drop), |_| true)
+        }
         (Some("version"), None) => {
             log::print(concat!("meshd-broker ", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
@@ -83,12 +89,17 @@ fn oom_score(word: Option<OsString>) -> Option<i32> {
     word?.to_str()?.parse().ok()
 }
 
-fn report<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::line(&format!("meshd-broker: {error}"));
-            ExitCode::FAILURE
-        }
+/// What a person has to put right first ends with EX_CONFIG (sysexits.h), so that systemd does not
+/// try it again (RestartPreventExitStatus=).
+fn report<E: Display>(result: Result<(), E>, needs_a_person: fn(&E) -> bool) -> ExitCode {
+    const EX_CONFIG: u8 = 78;
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    log::line(&format!("meshd-broker: {error}"));
+    if needs_a_person(&error) {
+        ExitCode::from(EX_CONFIG)
+    } else {
+        ExitCode::FAILURE
     }
 }

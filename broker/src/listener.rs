@@ -26,7 +26,7 @@ use thiserror::Error;
 use crate::config::{Config, ConfigError};
 use crate::host_keys::{HostKeyError, HostKeys};
 use crate::process::{self, Identity, Plan, StartError};
-use crate::{host_keys, inherited, log, open_sessions, state_file};
+use crate::{host_keys, inherited, log, open_sessions, readiness, state_file};
 
 /// Why the listener cannot serve.
 #[derive(Debug, Error)]
@@ -56,7 +56,18 @@ pub enum ListenError {
     Socket(#[from] Errno),
 }
 
-/// Serves until SIGTERM.
+impl ListenError {
+    /// Whether another try would end in the same way.
+    #[must_use]
+    pub fn needs_a_person(&self) -> bool {
+        match self {
+            Self::NotRoot | Self::Config(_) | Self::HostKeys(_) | Self::NoUser(_) => true,
+            Self::File { .. } | Self::Socket(_) => false,
+        }
+    }
+}
+
+/// Serves until SIGTERM; SIGHUP reads the configuration again.
 ///
 /// # Errors
 /// [`ListenError`] when it cannot begin.
@@ -78,6 +89,7 @@ pub fn run() -> Result<(), ListenError> {
     let signals = block_signals()?;
     let listener = listen_on(paths::BROKER_SOCKET, &manager)?;
     log::line(&format!("listening on {}", paths::BROKER_SOCKET));
+    readiness::announce()?;
     Listener {
         listener,
         signals,
@@ -173,6 +185,7 @@ fn block_signals() -> nix::Result<SignalFd> {
     signals.add(Signal::SIGCHLD);
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGHUP);
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
@@ -234,7 +247,7 @@ impl Listener {
         let mut workers = 0;
         loop {
             let (accept, ended) = self.wait(workers < self.most)?;
-            if self.is_stopped()? {
+            if self.read_signals()? {
                 return Ok(());
             }
             self.publish_changed_host_keys();
@@ -286,12 +299,27 @@ impl Listener {
     }
 
     /// Reads pending signals; true if one of them ends the listener.
-    fn is_stopped(&self) -> nix::Result<bool> {
+    fn read_signals(&mut self) -> nix::Result<bool> {
         let mut stop = false;
         while let Some(signal) = self.signals.read_signal()? {
-            stop |= signal.ssi_signo != Signal::SIGCHLD as u32;
+            match i32::try_from(signal.ssi_signo).map(Signal::try_from) {
+                Ok(Ok(Signal::SIGCHLD)) => {}
+                Ok(Ok(Signal::SIGHUP)) => self.reload(),
+                _ => stop = true,
+            }
         }
         Ok(stop)
+    }
+
+    /// Workers read the configuration themselves, each at its start.
+    fn reload(&mut self) {
+        match Config::load(paths::SSH_CONFIG.as_ref()) {
+            Ok(config) => {
+                self.most = config.limits.connections as usize;
+                log::line("the configuration was read again");
+            }
+            Err(error) => log::line(&format!("{error}; what was read before stays")),
+        }
     }
 
     fn accept_one(&self) -> bool {

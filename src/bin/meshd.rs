@@ -21,8 +21,19 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            ExitCode::FAILURE
+            exit_code(&error)
         }
+    }
+}
+
+/// What a person has to put right first ends with EX_CONFIG (sysexits.h), so that systemd does not
+/// try it again (RestartPreventExitStatus=).
+fn exit_code(error: &Error) -> ExitCode {
+    const EX_CONFIG: u8 = 78;
+    if error.needs_a_person() {
+        ExitCode::from(EX_CONFIG)
+    } else {
+        ExitCode::FAILURE
     }
 }
 

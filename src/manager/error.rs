@@ -179,6 +179,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether meshd cannot start before a person has put something right.
+    #[must_use]
+    pub fn needs_a_person(&self) -> bool {
+        matches!(self, Self::Root | Self::NoNetAdmin | Self::State { .. })
+    }
+
     /// A file that could not be used.
     pub fn file(path: impl Into<PathBuf>, verb: &'static str, source: io::Error) -> Self {
         Self::File {

@@ -65,7 +65,10 @@ impl Daemon {
     /// [`LabError::Failed`] with its log if it does not start.
     pub fn start_unit(host: &Host, unit: &str, sign: &str) -> Result<Self> {
         let systemctl = host.command("systemctl");
-        let runs = systemctl.clone().args(["--quiet", "is-active", unit]).output()?;
+        let runs = systemctl
+            .clone()
+            .args(["--quiet", "is-active", unit])
+            .output()?;
         let old = host.inode(sign).filter(|_| !runs.status.success());
         let started = systemctl.clone().args(["start", unit]).succeed();
         let came = started.and_then(|_| {

@@ -358,7 +358,9 @@ impl Mesh {
         };
         let daemon = match place.kind() {
             Kind::Plain => Daemon::start(place, "meshd", command, paths::MANAGER_SOCKET)?,
-            Kind::Booted | Kind::Bare => Daemon::start_unit(place, MANAGER_UNIT, paths::MANAGER_SOCKET)?,
+            Kind::Booted | Kind::Bare => {
+                Daemon::start_unit(place, MANAGER_UNIT, paths::MANAGER_SOCKET)?
+            }
         };
         let node = self.node(host);
         (node.manager, node.store) = (Some(daemon), store);
@@ -396,7 +398,9 @@ impl Mesh {
         let command = place.command("/usr/sbin/meshd-broker").arg("listen");
         let daemon = match place.kind() {
             Kind::Plain => Daemon::start(place, BROKER, command, paths::BROKER_SOCKET)?,
-            Kind::Booted | Kind::Bare => Daemon::start_unit(place, BROKER_UNIT, paths::BROKER_SOCKET)?,
+            Kind::Booted | Kind::Bare => {
+                Daemon::start_unit(place, BROKER_UNIT, paths::BROKER_SOCKET)?
+            }
         };
         self.node(host).broker = Some(daemon);
         Ok(())

@@ -38,7 +38,9 @@ pub(crate) fn build(family: &str, version: &str, folder: &str) -> Vec<PathBuf> {
         "packaging/build {family}: {said}\nIf a program is missing: tests/lab/packages packages"
     );
     let entries = fs::read_dir(&output).expect("the packages");
-    let mut packages: Vec<_> = entries.map(|entry| entry.expect("a package").path()).collect();
+    let mut packages: Vec<_> = entries
+        .map(|entry| entry.expect("a package").path())
+        .collect();
     packages.sort();
     assert_eq!(packages.len(), NAMES.len(), "{packages:?}");
     packages

@@ -11,9 +11,15 @@ const C_LIBRARY: (u32, u32) = (2, 34);
 
 #[test]
 fn lintian_finds_nothing_that_is_not_excepted_with_a_reason() {
-    let found = said_by("lintian", &["--fail-on", "none", "--allow-root"], &OLD_DEBS[..]);
+    let found = said_by(
+        "lintian",
+        &["--fail-on", "none", "--allow-root"],
+        &OLD_DEBS[..],
+    );
     // TYPE: PACKAGE: TAG [CONTEXT]
-    let tags = found.lines().filter_map(|line| Some((line.split_whitespace().nth(2)?, line)));
+    let tags = found
+        .lines()
+        .filter_map(|line| Some((line.split_whitespace().nth(2)?, line)));
     assert_excepted("packaging/debian/lintian-exceptions", tags.collect());
 }
 
@@ -43,13 +49,21 @@ fn the_programs_ask_for_no_newer_c_library_than_rhel_9_has() {
     let programs = meshd_lab::build_directory().expect("the programs of this build");
     let list = fs::read_to_string(repository().join("packaging/files")).expect("the list");
     let mut seen = 0;
-    let sources = list.lines().filter_map(|line| line.split_whitespace().nth(2));
+    let sources = list
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2));
     for program in sources.filter_map(|source| source.strip_prefix("bin/")) {
-        let shown = Command::new("objdump").arg("-T").arg(programs.join(program)).output();
+        let shown = Command::new("objdump")
+            .arg("-T")
+            .arg(programs.join(program))
+            .output();
         let shown = shown.expect("objdump of the package binutils");
         let symbols = String::from_utf8_lossy(&shown.stdout).into_owned();
         let newest = symbols.split("GLIBC_").skip(1).filter_map(version).max();
-        assert!(newest.expect("it uses the C library") <= C_LIBRARY, "{program}: {newest:?}");
+        assert!(
+            newest.expect("it uses the C library") <= C_LIBRARY,
+            "{program}: {newest:?}"
+        );
         seen += 1;
     }
     assert_eq!(seen, 6, "programs in packaging/files");
@@ -64,7 +78,8 @@ fn version(text: &str) -> Option<(u32, u32)> {
 
 fn said_by(checker: &str, options: &[&str], packages: &[std::path::PathBuf]) -> String {
     let output = Command::new(checker).args(options).args(packages).output();
-    let output = output.unwrap_or_else(|error| panic!("{checker} ({error}): install the package {checker}"));
+    let output =
+        output.unwrap_or_else(|error| panic!("{checker} ({error}): install the package {checker}"));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -79,7 +94,10 @@ fn assert_excepted(file: &str, found: Vec<(&str, &str)>) {
             tag
         })
         .collect();
-    let open: Vec<_> = found.iter().filter(|(tag, _)| !excepted.contains(tag)).collect();
+    let open: Vec<_> = found
+        .iter()
+        .filter(|(tag, _)| !excepted.contains(tag))
+        .collect();
     assert!(open.is_empty(), "{open:#?}");
     let tags: BTreeSet<_> = found.into_iter().map(|(tag, _)| tag).collect();
     let unused: Vec<_> = excepted.difference(&tags).collect();

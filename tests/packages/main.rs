@@ -3,3 +3,4 @@
 mod building;
 mod contents;
 mod debian;
+mod units;

@@ -99,14 +99,19 @@ fn protect_kernel() -> Result<()> {
 
 /// What the packages put on a system for systemd.
 fn install() -> Result<()> {
-    let write = |path: &str, content: &str| {
-        fs::write(path, content).doing(|| format!("write {path}"))
-    };
+    let write =
+        |path: &str, content: &str| fs::write(path, content).doing(|| format!("write {path}"));
     for (unit, content) in UNITS {
         write(&format!("/usr/lib/systemd/system/{unit}"), content)?;
     }
-    write("/usr/lib/sysusers.d/meshd.conf", &accounts::SYSUSERS.concat())?;
-    write("/usr/lib/tmpfiles.d/meshd.conf", &accounts::TMPFILES.concat())
+    write(
+        "/usr/lib/sysusers.d/meshd.conf",
+        &accounts::SYSUSERS.concat(),
+    )?;
+    write(
+        "/usr/lib/tmpfiles.d/meshd.conf",
+        &accounts::TMPFILES.concat(),
+    )
 }
 
 fn make_files() -> Result<()> {
