@@ -14,6 +14,7 @@ pub(crate) const NEW: &str = "0.1.1";
 
 pub(crate) static OLD_DEBS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| build("deb", OLD, "old"));
 pub(crate) static OLD_RPMS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| build("rpm", OLD, "old"));
+pub(crate) static NEW_RPMS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| build("rpm", NEW, "new"));
 pub(crate) static NEW_DEBS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| build("deb", NEW, "new"));
 
 /// Builds the packages of a family into a folder of their own.
@@ -24,18 +25,13 @@ pub(crate) fn build(family: &str, version: &str, folder: &str) -> Vec<PathBuf> {
     let programs = meshd_lab::build_directory().expect("the programs of this build");
     let output = programs.join("packages").join(format!("{family}-{folder}"));
     let _ = fs::remove_dir_all(&output);
-    let built = Command::new(repository().join("packaging/build"))
-        .arg(family)
-        .args([&programs, &output])
-        .env("MESHD_VERSION", version)
-        .env("DPKG_DEB_COMPRESSOR_TYPE", "gzip")
-        .env("DPKG_DEB_COMPRESSOR_LEVEL", "1")
-        .output()
-        .expect("packaging/build runs");
-    let said = String::from_utf8_lossy(&built.stderr);
-    assert!(
-        built.status.success(),
-        "packaging/build {family}: {said}\nIf a program is missing: tests/lab/packages packages"
+    succeed(
+        Command::new(repository().join("packaging/build"))
+            .arg(family)
+            .args([&programs, &output])
+            .env("MESHD_VERSION", version)
+            .env("DPKG_DEB_COMPRESSOR_TYPE", "gzip")
+            .env("DPKG_DEB_COMPRESSOR_LEVEL", "1"),
     );
     let entries = fs::read_dir(&output).expect("the packages");
     let mut packages: Vec<_> = entries
@@ -44,6 +40,19 @@ pub(crate) fn build(family: &str, version: &str, folder: &str) -> Vec<PathBuf> {
     packages.sort();
     assert_eq!(packages.len(), NAMES.len(), "{packages:?}");
     packages
+}
+
+/// Runs a command of this machine; its standard output.
+///
+/// # Panics
+/// With what it said, if it fails.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    const HINT: &str = "tests/lab/packages packages installs what is missing";
+    let output = command.output();
+    let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}; {HINT}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}\n{HINT}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 pub(crate) fn repository() -> &'static Path {

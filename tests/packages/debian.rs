@@ -54,7 +54,7 @@ fn copy(host: &Host, packages: &[PathBuf]) {
     }
 }
 
-fn asked(host: &Host, question: &str, unit: &str) -> String {
+pub(crate) fn asked(host: &Host, question: &str, unit: &str) -> String {
     let output = host.command("systemctl").args([question, unit]).output();
     output.expect("systemctl answers").stdout.trim().to_owned()
 }

@@ -3,4 +3,5 @@
 mod building;
 mod contents;
 mod debian;
+mod rpm;
 mod units;
