@@ -37,7 +37,7 @@ pub(crate) struct SelectorError {
     pub(crate) help: String,
 }
 
-const AUTOGROUPS: [&str; 13] = [
+pub(crate) const AUTOGROUPS: [&str; 13] = [
     "autogroup:member",
     "autogroup:members",
     "autogroup:tagged",

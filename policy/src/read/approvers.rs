@@ -7,7 +7,7 @@ use super::{Path, Reader};
 use crate::hujson::Value;
 use crate::model::Approvers;
 
-const FIELDS: [&str; 3] = ["routes", "exitNode", "services"];
+pub(super) const FIELDS: [&str; 3] = ["routes", "exitNode", "services"];
 
 impl Reader<'_> {
     pub(super) fn approvers(

@@ -8,7 +8,7 @@ use crate::selector::Selector;
 use meshd_contract::filter::PortRange;
 
 /// The sections, in the order in which problems at the same place are told.
-const SECTIONS: [&str; 18] = [
+pub(super) const SECTIONS: [&str; 18] = [
     "groups",
     "tagOwners",
     "hosts",

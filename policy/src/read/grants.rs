@@ -11,7 +11,7 @@ use crate::model::{NetworkRule, Origin, Permit};
 use crate::ports;
 use crate::selector::Selector;
 
-const FIELDS: [&str; 6] = ["src", "dst", "ip", "app", "via", "srcPosture"];
+pub(super) const FIELDS: [&str; 6] = ["src", "dst", "ip", "app", "via", "srcPosture"];
 
 impl Reader<'_> {
     pub(super) fn grants(

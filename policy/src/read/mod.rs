@@ -5,6 +5,8 @@ mod definitions;
 mod document;
 mod grants;
 mod network;
+#[cfg(test)]
+mod page;
 mod place;
 mod ssh;
 mod ssh_extensions;

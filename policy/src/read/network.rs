@@ -11,7 +11,7 @@ use crate::model::{NetworkRule, Origin, Permit};
 use crate::ports;
 use crate::selector::Selector;
 
-const FIELDS: [&str; 7] = [
+pub(super) const FIELDS: [&str; 7] = [
     "action",
     "src",
     "users",

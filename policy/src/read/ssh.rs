@@ -11,7 +11,7 @@ use crate::model::{LoginWords, Origin, SshSection};
 use crate::selector::Selector;
 use crate::suggest;
 
-const FIELDS: [&str; 14] = [
+pub(super) const FIELDS: [&str; 14] = [
     "action",
     "src",
     "dst",

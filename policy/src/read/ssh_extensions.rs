@@ -8,7 +8,7 @@ use crate::duration::Duration;
 use crate::hujson::Value;
 use crate::suggest;
 
-const FORWARDING: [(&str, Forwarding); 5] = [
+pub(super) const FORWARDING: [(&str, Forwarding); 5] = [
     ("all", Forwarding::All),
     ("none", Forwarding::None),
     ("local", Forwarding::Local),

@@ -6,7 +6,7 @@ use crate::hujson::Value;
 use crate::model::{NetworkTest, Origin, SshTest, Word};
 use crate::selector::Selector;
 
-const TEST_FIELDS: [&str; 7] = [
+pub(super) const TEST_FIELDS: [&str; 7] = [
     "src",
     "user",
     "proto",
@@ -16,7 +16,8 @@ const TEST_FIELDS: [&str; 7] = [
     "srcPostureAttrs",
 ];
 
-const SSH_TEST_FIELDS: [&str; 6] = ["src", "dst", "accept", "check", "deny", "srcPostureAttrs"];
+pub(super) const SSH_TEST_FIELDS: [&str; 6] =
+    ["src", "dst", "accept", "check", "deny", "srcPostureAttrs"];
 
 impl Reader<'_> {
     pub(super) fn network_tests(
