@@ -1,6 +1,7 @@
 //! The `mesh` command.
 
 mod client;
+mod completions;
 mod host;
 mod known_hosts;
 mod policy;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use meshd_contract::identity::NodeName;
 use meshd_contract::paths;
 use thiserror::Error;
@@ -40,7 +42,7 @@ enum Command {
     Up(up::Up),
     /// Stop using the mesh; the host stays registered.
     Down,
-    /// Leave the mesh for good.
+    /// Leave the mesh for good; to join again takes a new auth key.
     Logout,
     /// Show this node and its peers.
     Status {
@@ -69,6 +71,7 @@ enum Command {
     /// Say which node has a name or an address, and whose it is.
     Whois {
         /// A node's name or one of its addresses.
+        #[arg(add = ArgValueCompleter::new(completions::nodes))]
         who: String,
         /// As JSON.
         #[arg(long)]
@@ -77,16 +80,25 @@ enum Command {
     /// Log in to a node with ssh, which then asks no question about its host key.
     #[command(disable_help_flag = true)]
     Ssh {
-        /// What ssh(1) takes: options, [user@]host, command.
+        /// What ssh(1) takes: options, [USER@]HOST, command.
+        #[arg(value_name = "SSH ARGUMENTS")]
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        #[arg(add = ArgValueCompleter::new(completions::nodes))]
         arguments: Vec<OsString>,
     },
     /// Print the host keys of the mesh's nodes, for ssh_config's KnownHostsCommand.
     KnownHosts(known_hosts::KnownHosts),
-    /// Look into a policy file, without control.
+    /// Check, test, explain, compare or format a policy, without changing the one that counts.
     Policy {
         #[command(subcommand)]
         command: policy::Command,
+    },
+    /// Print what a shell needs to complete this command.
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        #[arg(value_parser = completions::SHELLS)]
+        shell: String,
     },
     /// Print the version.
     Version,
@@ -163,6 +175,7 @@ pub enum CliError {
 /// Runs the command that the process's arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
+    completions::answer_script();
     let arguments = Arguments::parse_from(with_words_for_ssh(std::env::args_os().collect()));
     match run(&arguments) {
         Ok(code) => code,
@@ -205,6 +218,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
         Command::Ssh { arguments } => return ssh::run(socket, arguments),
         Command::KnownHosts(asked) => return known_hosts::run(socket, asked),
         Command::Policy { command } => return policy::run(command),
+        Command::Completions { shell } => completions::print_script(shell)?,
         Command::Version => print(&format!("mesh {}\n", env!("CARGO_PKG_VERSION")))?,
     }
     Ok(ExitCode::SUCCESS)

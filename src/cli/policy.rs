@@ -42,13 +42,13 @@ pub(super) enum Command {
         #[command(flatten)]
         on: Mesh,
         /// Who connects: a node's name, number or address, or a user with one node.
-        #[arg(long)]
+        #[arg(long, value_name = "NODE")]
         src: String,
         /// Where to: a node's name, number or address, or any address.
-        #[arg(long)]
+        #[arg(long, value_name = "NODE")]
         dst: String,
         /// The account; without it only the network is explained.
-        #[arg(long)]
+        #[arg(long, value_name = "ACCOUNT")]
         login: Option<Login>,
         /// The TCP port; 22, unless given.
         #[arg(long)]

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use clap::Subcommand;
+use clap_complete::engine::ArgValueCompleter;
 use meshd_contract::broker::{ChannelDescription, ForwardDescription};
 use meshd_contract::time::Timestamp;
 
 use super::client::{Client, unexpected};
+use super::completions::connections;
 use super::status::{as_json, now};
 use super::table::{ago, bytes, table};
 use super::{CliError, done, print};
@@ -17,6 +19,7 @@ pub(super) enum Command {
     /// End a connection: hang up what runs on it, kill what is left after a few seconds.
     Kill {
         /// Its ID, or as much of it as no other has.
+        #[arg(add = ArgValueCompleter::new(connections))]
         id: String,
     },
 }

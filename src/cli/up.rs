@@ -17,18 +17,19 @@ use crate::manager::broker::is_socket;
 #[derive(Debug, Args)]
 pub(super) struct Up {
     /// The control server, https://HOST[:PORT]; not needed to use the same mesh again.
-    #[arg(long)]
+    #[arg(long, value_name = "URL")]
     control: Option<String>,
     /// The file with the auth key; `-` reads it from standard input.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     auth_key_file: Option<PathBuf>,
-    /// The control server's key; without it, the key that it has now is trusted from here on.
-    #[arg(long)]
+    /// The control server's key, as `meshd-control key` prints it; without it, the key that the
+    /// server has now is trusted from here on.
+    #[arg(long, value_name = "KEY")]
     control_key: Option<PublicKey>,
     /// The node's name; the host's, unless given.
     #[arg(long)]
     name: Option<NodeName>,
-    /// Insist that this host accepts SSH from the mesh.
+    /// Fail if this host does not accept SSH from the mesh yet.
     #[arg(long)]
     ssh: bool,
     /// Where root's trust is kept.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use meshd_contract::identity::{NodeName, is_domain};
 
 use crate::duration::Seconds;
@@ -50,6 +51,12 @@ pub(crate) enum Command {
     Policy(PolicyCommand),
     /// Print control's public key and its fingerprint, for `mesh up --control-key`.
     Key,
+    /// Print what a shell needs to complete this command.
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
     /// Print the version.
     Version,
 }
@@ -136,7 +143,7 @@ pub(crate) struct CreateAuthkey {
     /// Good for any number of hosts, not for one only.
     #[arg(long)]
     pub(crate) reusable: bool,
-    /// Its hosts are removed from the mesh when they are gone.
+    /// Mark its hosts as short-lived in `nodes list`; nothing removes them by itself yet.
     #[arg(long)]
     pub(crate) ephemeral: bool,
     /// How long the key can be used for joining.

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 
 use anyhow::anyhow;
+use clap::CommandFactory;
+use clap_complete::Shell;
 use meshd_contract::identity::Owner;
 
 use super::output;
@@ -22,6 +24,7 @@ use crate::serve;
 pub(crate) fn perform(cli: Cli) -> anyhow::Result<()> {
     let (request, json) = match cli.command {
         Command::Serve(arguments) => return serve::serve(&arguments, &cli.socket),
+        Command::Completions { shell } => return output::verbatim(&completions(shell)),
         Command::Version => {
             return output::line(&format!("meshd-control {}", env!("CARGO_PKG_VERSION")));
         }
@@ -36,6 +39,14 @@ pub(crate) fn perform(cli: Cli) -> anyhow::Result<()> {
         Command::Key => (Request::Key, false),
     };
     show(ask(&cli.socket, &request)?, json, "")
+}
+
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    let mut command = Cli::command();
+    let name = command.get_name().to_owned();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 fn users(command: UsersCommand) -> (Request, bool) {
