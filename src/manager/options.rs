@@ -10,19 +10,19 @@ use meshd_contract::paths;
 #[command(name = "meshd", version)]
 pub struct Options {
     /// Which WireGuard to use; auto takes the kernel's where it has one.
-    #[arg(long, value_enum, default_value_t = WireGuardChoice::Auto)]
+    #[arg(long, value_name = "KIND", value_enum, default_value_t = WireGuardChoice::Auto)]
     pub wireguard: WireGuardChoice,
     /// The name of the network device.
-    #[arg(long, default_value = paths::DEVICE)]
+    #[arg(long, value_name = "NAME", default_value = paths::DEVICE)]
     pub device: String,
     /// The UDP port of WireGuard.
-    #[arg(long, default_value_t = paths::WIREGUARD_PORT)]
+    #[arg(long, value_name = "PORT", default_value_t = paths::WIREGUARD_PORT)]
     pub wireguard_port: u16,
     /// The directory of keys and documents.
-    #[arg(long, default_value = paths::MANAGER_STATE)]
+    #[arg(long, value_name = "DIRECTORY", default_value = paths::MANAGER_STATE)]
     pub state: PathBuf,
     /// The socket of the mesh command.
-    #[arg(long, default_value = paths::MANAGER_SOCKET)]
+    #[arg(long, value_name = "PATH", default_value = paths::MANAGER_SOCKET)]
     pub socket: PathBuf,
     /// The socket of the SSH broker; SSH is on while it is there.
     #[arg(long, default_value = paths::BROKER_SOCKET, hide = true)]
