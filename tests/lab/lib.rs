@@ -33,7 +33,7 @@ pub use lan::Lan;
 pub use mesh::{
     CONTROL, CONTROL_SOCKET, Mesh, Owner, WIREGUARD_VARIABLE, policy_for_alice, policy_with,
 };
-pub use programs::build_directory;
+pub use programs::{build_directory, program};
 pub use running::Running;
 pub use terminal::Terminal;
 pub use wait::{DEADLINE, wait_for};

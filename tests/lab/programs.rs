@@ -36,7 +36,15 @@ pub fn build_directory() -> Result<PathBuf> {
 
 /// The lab's own program, [`crate::inside`].
 pub(crate) fn lab_init() -> Result<PathBuf> {
-    let path = build_directory()?.join("lab-init");
+    program("lab-init")
+}
+
+/// A program of this build.
+///
+/// # Errors
+/// [`LabError::Unfit`] if it is not built.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let path = build_directory()?.join(name);
     if path.exists() {
         return Ok(path);
     }
