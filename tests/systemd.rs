@@ -42,7 +42,6 @@ fn a_session_is_logind_s_with_its_terminal_and_caller() {
     is("TTY", "pts/0");
     is("Remote", "yes");
     is("RemoteHost", &session_address(&mesh));
-    is("RemoteUser", "alice@example.com");
     is("Service", "meshd-ssh");
     is("Type", "tty");
     is("Class", "user");

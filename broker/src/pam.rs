@@ -8,7 +8,6 @@ use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 
 use meshd_contract::broker::Denial;
-use meshd_contract::identity::Owner;
 use meshd_contract::paths;
 use pam_client2::{Context, ConversationHandler, ErrorCode, Flag, SessionToken};
 use thiserror::Error;
@@ -61,13 +60,9 @@ impl Pam {
             context: context.map_err(at("start"))?,
             session: None,
         };
-        let caller = match &authorized.peer().owner {
-            Owner::User(user) => user.clone(),
-            Owner::Tags(_) => authorized.peer().name.to_string(),
-        };
         let host = bound.remote().ip().to_string();
         pam.context.set_rhost(Some(&host)).map_err(at("rhost"))?;
-        pam.context.set_ruser(Some(&caller)).map_err(at("ruser"))?;
+        // No PAM_RUSER, as sshd sets none: pam_namespace(8) takes it for an account of this host.
         // Modules that look at PAM_TTY before there is a terminal expect sshd's placeholder.
         pam.context.set_tty(Some("ssh")).map_err(at("tty"))?;
         Ok(pam)

@@ -31,6 +31,13 @@ impl Client {
         })
     }
 
+    /// For who would rather have no answer than a late one.
+    pub(super) fn wait_at_most(&mut self, time: Duration) -> std::io::Result<()> {
+        let stream = self.stream.get_ref();
+        stream.set_read_timeout(Some(time))?;
+        stream.set_write_timeout(Some(time))
+    }
+
     /// The answer; an answer that is an error is one.
     pub(super) fn ask(&mut self, request: &Request) -> Result<Response, CliError> {
         match self.exchange(request) {

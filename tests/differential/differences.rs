@@ -62,11 +62,6 @@ pub(crate) const TABLE: [Reason; 15] = [
         why: "tells scripts which person calls",
     },
     Reason {
-        fact: "logind RemoteUser",
-        differ: As(None, Some("alice@example.com")),
-        why: "PAM is told who calls (PAM_RUSER)",
-    },
-    Reason {
         fact: "logind Service",
         differ: As(Some("sshd"), Some("meshd-ssh")),
         why: "the PAM service",

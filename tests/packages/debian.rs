@@ -35,7 +35,8 @@ fn installed() -> Mesh {
 
 pub(crate) fn install(host: &Host, packages: &[PathBuf]) {
     copy(host, packages);
-    host.sh(INSTALL).expect("installed");
+    let apt = host.command("sh").args(["-c", INSTALL]);
+    apt.deadline(4 * DEADLINE).succeed().expect("installed");
 }
 
 /// Keeps changed configuration files, as an administrator who is asked would; without a network

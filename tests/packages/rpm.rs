@@ -52,7 +52,12 @@ fn dnf_installs_upgrades_and_erases_and_logins_work_in_between() {
     mesh.wait_until_reachable("laptop", "web1")
         .expect("reachable");
     let look = ["alice@web1", "id -un; cat /proc/self/loginuid"];
-    let login = || mesh.ssh("laptop", &look).succeed().expect("a login").stdout;
+    let login = || {
+        let done = mesh.ssh("laptop", &look).succeed();
+        let done =
+            done.unwrap_or_else(|error| panic!("{error}\n{}", mesh.log("web1", "meshd-broker")));
+        done.stdout
+    };
     assert_eq!(login(), "alice\n1000");
 
     let web1 = mesh.host("web1");
