@@ -25,7 +25,7 @@ pub(super) struct KnownHosts {
     /// Only of the node with this name or address.
     host: Option<String>,
     /// Print nothing; exit with 0 if the node's host keys are known, else with 1.
-    #[arg(long, short, requires = "host")]
+    #[arg(long, requires = "host")]
     quiet: bool,
     /// Write this name in front of the keys, in place of the node's own.
     #[arg(long = "as", value_name = "NAME", requires = "host")]
