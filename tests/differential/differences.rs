@@ -25,7 +25,7 @@ pub(crate) struct Reason {
 }
 
 /// Everything by which a session may be told from one through sshd.
-pub(crate) const TABLE: [Reason; 15] = [
+pub(crate) const TABLE: [Reason; 14] = [
     Reason {
         fact: "cgroup",
         differ: InNumbers,
