@@ -2,8 +2,8 @@
 //!
 //! Signed documents and their verification, the SSH rules and their evaluation, the messages
 //! between manager, worker and session process, and the API between a node and control. Nothing
-//! here reads a clock, a file or the network; [`wire`] alone touches descriptors, and only to
-//! pass them on.
+//! here reads a clock, a file or the network; only [`wire`] touches descriptors, to pass them on,
+//! and [`log`], to write a line.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -16,6 +16,7 @@ pub mod helper;
 pub mod host_key;
 pub mod identity;
 pub mod key;
+pub mod log;
 pub mod login;
 pub mod network_document;
 pub mod node_api;

@@ -29,7 +29,6 @@ mod traffic;
 mod transport;
 mod worker;
 
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -115,14 +114,14 @@ fn tell_manager(link: &OwnedFd, report: SandboxReport) {
 /// A task that panics would leave its channel, and its user, waiting: the process ends instead,
 /// and the worker with what it started.
 fn end_on_panic() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        report(info);
+    std::panic::set_hook(Box::new(|info| {
+        meshd_contract::log::line(&format!("meshd-session: {info}"));
         std::process::abort();
     }));
 }
 
-/// Writes one line for the worker's log.
+/// Writes one line for the worker's log; never waits for it.
 pub fn log(connection: &str, line: &str) {
-    let _ = writeln!(std::io::stderr(), "meshd-session {connection}: {line}");
+    let line = line.replace('\n', "?");
+    meshd_contract::log::line(&format!("meshd-session {connection}: {line}"));
 }

@@ -40,6 +40,10 @@ use Forms::{All, Option as SocketOption, Values, Without};
 const NEEDED: &[Call] = &[
     (libc::SYS_read, All, "pipes and terminals"),
     (libc::SYS_write, All, "the log"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_poll, All, "a log that takes nothing"),
+    #[cfg(not(target_arch = "x86_64"))]
+    (libc::SYS_ppoll, All, "a log that takes nothing"),
     (libc::SYS_writev, All, "pipes and terminals"),
     (libc::SYS_recvfrom, All, "the TCP socket"),
     (libc::SYS_sendto, All, "the TCP socket"),
