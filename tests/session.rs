@@ -103,6 +103,16 @@ fn the_end_of_a_command_is_the_end_of_ssh() {
 }
 
 #[test]
+fn a_death_by_a_real_time_signal_ends_the_session() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    for signal in [34, 64] {
+        let command = format!("kill -{signal} $$");
+        let output = mesh.ssh("laptop", &["alice@web1", &command]).output();
+        assert_eq!(output.expect("an end").status.code(), Some(255));
+    }
+}
+
+#[test]
 fn output_and_errors_stay_apart() {
     let mesh = Mesh::of_two().expect("a mesh");
     let output = mesh

@@ -80,6 +80,14 @@ pub struct Limits {
     pub listeners: u32,
     /// Seconds that a forwarded connection may take to be made.
     pub connect: u32,
+    /// Seconds without a word after which a client is asked whether it is there; 0 for never.
+    pub client_alive_interval: u32,
+    /// Such questions in a row that may stay unanswered; 0 for any number.
+    pub client_alive_count_max: u32,
+    /// Bytes in one direction after which new keys are made.
+    pub rekey_bytes: u32,
+    /// Seconds after which new keys are made; 0 for never because of the time.
+    pub rekey_seconds: u32,
 }
 
 impl Default for Config {
@@ -116,6 +124,10 @@ impl Default for Limits {
             connecting: 64,
             listeners: 32,
             connect: 60,
+            client_alive_interval: 0,
+            client_alive_count_max: 3,
+            rekey_bytes: 1 << 30,
+            rekey_seconds: 0,
         }
     }
 }

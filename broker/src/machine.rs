@@ -8,7 +8,9 @@ mod forwards;
 
 use std::collections::BTreeMap;
 
-use meshd_contract::broker::{FromSession, MAX_ENVIRONMENT_VARIABLES, Open};
+use meshd_contract::broker::{
+    EXCHANGE_HASH_BYTES, FromSession, Leaving, MAX_ENVIRONMENT_VARIABLES, Open,
+};
 use meshd_contract::forward::{Endpoint, ForwardFailure};
 use thiserror::Error;
 
@@ -21,7 +23,7 @@ pub enum Request {
     Sign {
         /// Index into the host keys.
         key: u8,
-        /// 32, 48 or 64 bytes.
+        /// [`EXCHANGE_HASH_BYTES`].
         hash: Vec<u8>,
     },
     /// Decide whether the caller may become this account; asked once in a connection.
@@ -49,6 +51,8 @@ pub enum Request {
         /// Bytes to the client.
         sent: u64,
     },
+    /// Keep this reason for the records.
+    Leaving(Leaving),
     /// Refuse the channel, and go on.
     Refuse {
         /// The channel.
@@ -169,7 +173,7 @@ impl<P> Machine<P> {
         match message {
             FromSession::Sign { key, hash } => {
                 let known = usize::from(key) < self.host_keys;
-                if !known || !matches!(hash.len(), 32 | 48 | 64) {
+                if !known || hash.len() != EXCHANGE_HASH_BYTES {
                     return Err(Violation::OutOfBounds("Sign"));
                 }
                 Ok(Request::Sign { key, hash })
@@ -195,6 +199,7 @@ impl<P> Machine<P> {
                 })
             }
             FromSession::Traffic { received, sent } => Ok(Request::Count { received, sent }),
+            FromSession::Leaving(leaving) => Ok(Request::Leaving(leaving)),
             FromSession::Connect { forward, target } => {
                 self.insist_permitted("Connect")?;
                 self.forwards.connect(forward, target)
@@ -377,8 +382,8 @@ mod tests {
     }
 
     #[test]
-    fn only_hashes_of_known_lengths_are_signed() {
-        for length in [0, 20, 31, 33, 65, 256] {
+    fn only_hashes_of_one_length_are_signed() {
+        for length in [0, 20, 31, 33, 48, 64, 256] {
             let mut machine: Machine<()> = Machine::new(1, 10, 128, FORWARDS);
             let message = FromSession::Sign {
                 key: 0,
@@ -461,6 +466,7 @@ mod tests {
             channel.clone().prop_map(open),
             (channel, "[A-Z]{0,4}")
                 .prop_map(|(channel, name)| FromSession::Signal { channel, name }),
+            Just(FromSession::Leaving(Leaving::Left)),
             forward(),
         ]
     }
@@ -524,7 +530,7 @@ mod tests {
                         prop_assert_eq!(proof.passwd().account.login.as_str(), "alice");
                     }
                     Request::Refuse { .. } => prop_assert!(machine.permitted().is_some()),
-                    Request::Sign { .. } | Request::Count { .. } => {}
+                    Request::Sign { .. } | Request::Count { .. } | Request::Leaving(_) => {}
                 }
             }
         }

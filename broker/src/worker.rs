@@ -5,6 +5,7 @@ mod channels;
 mod connection;
 mod forwards;
 mod overseer;
+mod pace;
 mod processes;
 mod program;
 mod session_process;
@@ -126,16 +127,21 @@ fn accept(manager: &OwnedFd, id: &str) -> Result<Connection, Refusal> {
         basis.records.note(&error.to_string());
         HostKeys::none()
     });
+    let limits = &basis.config.limits;
     let hello = Hello {
         connection: id.to_owned(),
         host_keys: host_keys.public_blobs()?,
-        login_grace: basis.config.limits.login_grace,
-        answer: basis.config.limits.answer,
-        max_channels: basis.config.limits.channels,
-        max_variables: basis.config.limits.environment_variables,
-        max_variable_bytes: basis.config.limits.environment_bytes,
-        max_forwards: basis.config.limits.forwards,
-        connect: basis.config.limits.connect,
+        login_grace: limits.login_grace,
+        answer: limits.answer,
+        max_channels: limits.channels,
+        max_variables: limits.environment_variables,
+        max_variable_bytes: limits.environment_bytes,
+        max_forwards: limits.forwards,
+        connect: limits.connect,
+        client_alive_interval: limits.client_alive_interval,
+        client_alive_count_max: limits.client_alive_count_max,
+        rekey_bytes: limits.rekey_bytes,
+        rekey_seconds: limits.rekey_seconds,
     };
     let session = SessionProcess::start(&tcp, &link, hello)?;
     tell_manager(manager, id, &basis);

@@ -18,7 +18,7 @@
 //!                           <- Release
 //!                           <- Open            Opened + fds | Failed ->
 //!                           <- Signal
-//!                           <- Traffic
+//!                           <- Traffic, Leaving
 //!                           <- Connect         Connected + socket | NotForwarded ->
 //!                           <- Listen, ForwardAgent
 //!                                              Listening | NotForwarded ->
@@ -46,6 +46,9 @@ pub const MAX_MESSAGE_BYTES: usize = 192 << 10;
 
 /// The most descriptors that one packet carries.
 pub const MAX_MESSAGE_FDS: usize = 4;
+
+/// The length of an exchange hash, in bytes: SHA-256 is that of every key exchange that is offered.
+pub const EXCHANGE_HASH_BYTES: usize = 32;
 
 /// The most of the client's variables that one channel may bring, whatever root's limit is.
 pub const MAX_ENVIRONMENT_VARIABLES: usize = 1024;
@@ -185,11 +188,12 @@ pub struct SandboxReport {
 /// From the session process to its worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromSession {
-    /// Sign an exchange hash with this host key (RFC 4253, section 8).
+    /// Sign an exchange hash with this host key (RFC 4253, section 8). More than a key exchange
+    /// each few milliseconds waits.
     Sign {
         /// Index into [`ToSession::Hello`]'s host keys.
         key: u8,
-        /// 32, 48 or 64 bytes.
+        /// [`EXCHANGE_HASH_BYTES`].
         hash: Vec<u8>,
     },
     /// The client asks to become this account.
@@ -223,6 +227,8 @@ pub enum FromSession {
         /// Bytes of channels to the client.
         sent: u64,
     },
+    /// The connection ends, and why, for the records; nothing rests on it.
+    Leaving(Leaving),
     /// The client asks for a connection to somewhere.
     Connect {
         /// Chosen by the session process: below [`FIRST_ACCEPTED`], and above every other one that
@@ -255,6 +261,35 @@ pub enum FromSession {
         /// The number.
         forward: u32,
     },
+}
+
+/// Why a connection ends, as the session process has seen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Leaving {
+    /// The client has said that it leaves, or has closed the connection.
+    Left,
+    /// The client has not answered for as long as root lets it ([`Hello::client_alive_interval`]).
+    Silent,
+    /// The kernel has given the connection up.
+    Lost,
+    /// The client has not kept to the protocol.
+    Violation,
+    /// The client has not logged in in time.
+    Late,
+}
+
+impl Leaving {
+    /// The reason that the records name.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Left => "the client has left",
+            Self::Silent => "the client does not answer any more",
+            Self::Lost => "the connection was lost",
+            Self::Violation => "the client did not keep to the protocol",
+            Self::Late => "no login in time",
+        }
+    }
 }
 
 /// The first number of accepted connections, which the worker chooses.
@@ -388,6 +423,14 @@ pub struct Hello {
     pub max_forwards: u32,
     /// How long a forward may take to connect, in seconds.
     pub connect: u32,
+    /// After how many seconds without a word the client is asked whether it is there; 0 for never.
+    pub client_alive_interval: u32,
+    /// How many such questions in a row may stay unanswered; 0 for any number.
+    pub client_alive_count_max: u32,
+    /// After how many bytes in one direction new keys are made; never more than a gibibyte.
+    pub rekey_bytes: u32,
+    /// After how many seconds new keys are made; 0 for never because of the time.
+    pub rekey_seconds: u32,
 }
 
 /// What a permitted login may do.

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use meshd_contract::broker::{
     ChannelDescription, ConnectionLimits, Denial, Description, ExitStatus, FIRST_ACCEPTED,
-    ForwardDescription, FromManager, FromSession, Hello, MAX_MESSAGE_BYTES, Open, OpenKind,
-    PROTOCOL, Permitted, SandboxReport, ToManager, ToManagerLink, ToSession,
+    ForwardDescription, FromManager, FromSession, Hello, Leaving, MAX_MESSAGE_BYTES, Open,
+    OpenKind, PROTOCOL, Permitted, SandboxReport, ToManager, ToManagerLink, ToSession,
 };
 use meshd_contract::forward::{Endpoint, ForwardFailure, Origin};
 use meshd_contract::helper::{FromHelper, ToHelper};
@@ -215,6 +215,7 @@ fn from_session() -> Vec<FromSession> {
             received: u64::MAX,
             sent: 0,
         },
+        FromSession::Leaving(Leaving::Silent),
         FromSession::Connect {
             forward: 1,
             target: endpoint(),
@@ -249,6 +250,10 @@ fn to_session() -> Vec<ToSession> {
             max_variable_bytes: 64 << 10,
             max_forwards: 256,
             connect: 60,
+            client_alive_interval: 0,
+            client_alive_count_max: 3,
+            rekey_bytes: 1 << 30,
+            rekey_seconds: 0,
         }),
         ToSession::Signed {
             signature: vec![9; 83],

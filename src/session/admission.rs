@@ -73,22 +73,34 @@ impl Admission {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn admission(count: u32, bytes: u32) -> Admission {
-        let hello = Hello {
+    /// The worker's greeting with the usual limits.
+    pub(in crate::session) fn hello() -> Hello {
+        Hello {
             connection: String::new(),
             host_keys: Vec::new(),
             login_grace: 0,
             answer: 0,
             max_channels: 0,
-            max_variables: count,
-            max_variable_bytes: bytes,
+            max_variables: 128,
+            max_variable_bytes: 64 << 10,
             max_forwards: 256,
             connect: 60,
-        };
-        Admission::new(VariableLimits::of(&hello))
+            client_alive_interval: 0,
+            client_alive_count_max: 3,
+            rekey_bytes: 1 << 30,
+            rekey_seconds: 0,
+        }
+    }
+
+    fn admission(count: u32, bytes: u32) -> Admission {
+        Admission::new(VariableLimits::of(&Hello {
+            max_variables: count,
+            max_variable_bytes: bytes,
+            ..hello()
+        }))
     }
 
     fn variable(value: usize) -> Request {

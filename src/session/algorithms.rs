@@ -147,6 +147,17 @@ mod tests {
     }
 
     #[test]
+    fn every_exchange_hash_has_the_length_that_the_worker_signs() {
+        let exchanges = KEX
+            .iter()
+            .filter(|name| !name.as_ref().contains("ext-info"));
+        let exchanges = exchanges.filter(|name| !name.as_ref().contains("strict"));
+        for exchange in exchanges {
+            assert!(exchange.as_ref().contains("-sha256"), "{exchange:?}");
+        }
+    }
+
+    #[test]
     fn only_libssh2_is_offered_macs_of_plain_text() {
         let plain = |client: &[u8]| {
             let offer = offer(Family::of(client), true, Vec::new());

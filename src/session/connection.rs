@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use meshd_contract::broker::{Hello, MAX_ENVIRONMENT_VARIABLES};
+use meshd_contract::broker::{FromSession, Hello, Leaving, MAX_ENVIRONMENT_VARIABLES};
 use meshd_contract::forward::Endpoint;
 use russh::keys::PublicKey;
 use russh::keys::ssh_key::HashAlg;
@@ -21,12 +21,13 @@ use super::admission::{Admission, VariableLimits};
 use super::algorithms::{Family, cpu_has_aes, offer};
 use super::authentication::{Authentication, Outcome, SERVED};
 use super::channel::{Asked, SessionChannel};
-use super::end::End;
+use super::end::{End, leaving};
 use super::forward;
 use super::host_key::HostKeys;
 use super::inherited::Inherited;
-use super::listening::{Agent, GLOBAL_QUEUE, GlobalRequest, Listening, Tasks};
+use super::listening::{Agent, GLOBAL_QUEUE, GlobalRequest, Listening, NO_MORE_SESSIONS, Tasks};
 use super::output::{Output, Stream, shown};
+use super::rekeying;
 use super::request::Request;
 use super::traffic;
 use super::transport::{self, IDENTIFICATION};
@@ -65,6 +66,7 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
         return Err(SessionError::HostKeys);
     }
     let grace = Duration::from_secs(hello.login_grace.into());
+    let config = config(&hello, &keys);
     let (ends, mut end) = mpsc::channel(4);
     let shared = Arc::new(Shared {
         variables: VariableLimits::of(&hello),
@@ -86,7 +88,7 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
     let link = worker.route();
     tokio::pin!(link);
     let begun = tokio::select! {
-        begun = timeout_at(deadline, begin(inherited.connection, &shared)) => begun,
+        begun = timeout_at(deadline, begin(inherited.connection, config, &shared)) => begun,
         ended = &mut link => {
             log(&shared.name, &ended.to_string());
             return Ok(());
@@ -95,11 +97,12 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
     let mut session = match begun {
         Ok(Ok(session)) => session,
         Ok(Err(error)) => {
-            log_client_end(&shared.name, Err(error));
+            shared.client_has_left(Err(error));
             return Ok(());
         }
         Err(_) => {
             log(&shared.name, "the client did not say what it is in time");
+            worker.tell(FromSession::Leaving(Leaving::Late));
             return Ok(());
         }
     };
@@ -111,35 +114,48 @@ pub(super) async fn serve(inherited: Inherited, hello: Hello) -> Result<(), Sess
     };
     match end {
         Ok(end) => shared.close(end, session).await,
-        Err(ended) => log_client_end(&shared.name, ended),
+        Err(ended) => shared.client_has_left(ended),
     }
     reporting.abort();
     worker.report_traffic();
     Ok(())
 }
 
+/// What the SSH engine keeps to, but for the algorithms. Nothing ends a connection because nothing
+/// happens on it, unless root wants its clients to answer.
+fn config(hello: &Hello, keys: &HostKeys) -> Config {
+    let interval = u64::from(hello.client_alive_interval);
+    Config {
+        server_id: SshId::Standard(IDENTIFICATION.into()),
+        methods: MethodSet::from(SERVED),
+        auth_rejection_time: Duration::ZERO,
+        keys: keys.locked(),
+        window_size: WINDOW_BYTES,
+        maximum_packet_size: PACKET_BYTES,
+        limits: rekeying::limits(hello),
+        inactivity_timeout: None,
+        keepalive_interval: (interval > 0).then_some(Duration::from_secs(interval)),
+        keepalive_max: usize::try_from(hello.client_alive_count_max).unwrap_or(usize::MAX),
+        ..Config::default()
+    }
+}
+
 /// Exchanges identifications and starts the SSH engine.
 async fn begin(
     connection: OwnedFd,
+    config: Config,
     shared: &Arc<Shared>,
 ) -> Result<RunningSession<Client>, russh::Error> {
     let (transport, client) = transport::identify(connection).await?;
     let family = Family::of(&client);
     let config = Config {
-        server_id: SshId::Standard(IDENTIFICATION.into()),
-        methods: MethodSet::from(SERVED),
-        auth_rejection_time: Duration::ZERO,
-        keys: shared.keys.locked(),
-        window_size: WINDOW_BYTES,
-        maximum_packet_size: PACKET_BYTES,
         preferred: offer(family, cpu_has_aes(), shared.keys.algorithms()),
-        inactivity_timeout: None,
-        keepalive_interval: None,
-        ..Config::default()
+        ..config
     };
     let client = Client {
         shared: shared.clone(),
         family,
+        no_more_sessions: false,
     };
     let session = run_stream(Arc::new(config), transport, client).await?;
     // The engine's task starts at the next wait, so its handler finds the handle.
@@ -236,10 +252,21 @@ impl Shared {
         Ok(())
     }
 
+    /// The client has ended the connection, or is gone without a word.
+    fn client_has_left(&self, ended: Result<(), russh::Error>) {
+        let leaving = leaving(&ended);
+        let detail = ended.map_or_else(|error| format!(": {error}"), |()| String::new());
+        log(&self.name, &format!("{}{detail}", leaving.reason()));
+        self.worker.tell(FromSession::Leaving(leaving));
+    }
+
     /// Says goodbye. A client that does not listen is not waited for: the process ends, and with
     /// it the socket.
     async fn close(&self, end: End, session: RunningSession<Client>) {
         log(&self.name, &format!("closing: {}", end.reason().1));
+        if let Some(leaving) = end.leaving() {
+            self.worker.tell(FromSession::Leaving(leaving));
+        }
         let _ = timeout(FAREWELL, self.farewell(&end)).await;
         let _ = timeout(FAREWELL, session).await;
     }
@@ -274,6 +301,8 @@ impl Shared {
 struct Client {
     shared: Arc<Shared>,
     family: Family,
+    /// The client opens none any more; one that does is in other hands than its user's.
+    no_more_sessions: bool,
 }
 
 impl Handler for Client {
@@ -330,6 +359,10 @@ impl Handler for Client {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if self.no_more_sessions {
+            self.shared.end(End::NoMoreSessions);
+            return Ok(());
+        }
         if self.shared.channels().len() >= self.shared.max_channels {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
@@ -400,6 +433,7 @@ impl Handler for Client {
         want_reply: bool,
         request: &[u8],
     ) -> Result<bool, Self::Error> {
+        self.no_more_sessions |= name == NO_MORE_SESSIONS;
         let asked = (name.to_owned(), want_reply, request.to_vec());
         let sent = match self.shared.listening.get() {
             Some((requests, _)) => requests.try_send(asked),
@@ -421,12 +455,5 @@ impl Handler for Client {
             open.task.abort();
         }
         Ok(())
-    }
-}
-
-fn log_client_end(name: &str, ended: Result<(), russh::Error>) {
-    match ended {
-        Ok(()) => log(name, "the client has left"),
-        Err(error) => log(name, &format!("the connection ended: {error}")),
     }
 }

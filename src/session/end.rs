@@ -1,6 +1,8 @@
 //! Why a connection ends by us, and what the client reads.
 
-use meshd_contract::broker::ACCESS_REVOKED;
+use std::io::ErrorKind;
+
+use meshd_contract::broker::{ACCESS_REVOKED, Leaving};
 use russh::Disconnect;
 
 use super::worker::{LinkEnd, Unanswered};
@@ -16,6 +18,8 @@ pub(super) enum End {
     LoginGrace,
     /// The worker did not answer.
     Unanswered(Unanswered),
+    /// The client opened a session after it had said that it would open no more.
+    NoMoreSessions,
     /// The client sent more than a channel can take.
     Flood,
     /// The link to the worker ended.
@@ -31,6 +35,10 @@ impl End {
             Self::OtherLogin => (
                 Disconnect::ProtocolError,
                 ours("one connection serves one login; open another for the other"),
+            ),
+            Self::NoMoreSessions => (
+                Disconnect::ProtocolError,
+                ours("no more sessions were to come on this connection"),
             ),
             Self::LoginGrace => (
                 Disconnect::ByApplication,
@@ -48,6 +56,26 @@ impl End {
             ),
         }
     }
+
+    /// What the worker's records are to say, where the worker cannot know it.
+    pub(super) fn leaving(&self) -> Option<Leaving> {
+        match self {
+            Self::OtherLogin | Self::NoMoreSessions | Self::Flood => Some(Leaving::Violation),
+            Self::LoginGrace => Some(Leaving::Late),
+            Self::Denied(_) | Self::Unanswered(_) | Self::Link(_) => None,
+        }
+    }
+}
+
+/// How the client ended the connection.
+pub(super) fn leaving(ended: &Result<(), russh::Error>) -> Leaving {
+    match ended {
+        Ok(()) | Err(russh::Error::Disconnect | russh::Error::HUP) => Leaving::Left,
+        Err(russh::Error::KeepaliveTimeout) => Leaving::Silent,
+        Err(russh::Error::IO(error)) if error.kind() == ErrorKind::UnexpectedEof => Leaving::Left,
+        Err(russh::Error::IO(_)) => Leaving::Lost,
+        Err(_) => Leaving::Violation,
+    }
 }
 
 #[cfg(test)]
@@ -63,6 +91,7 @@ mod tests {
     fn every_other_reason_says_who_speaks() {
         for end in [
             End::OtherLogin,
+            End::NoMoreSessions,
             End::LoginGrace,
             End::Flood,
             End::Unanswered(Unanswered::Late),

@@ -18,6 +18,9 @@ use super::worker::Worker;
 /// Global requests that may wait for their turn.
 pub(super) const GLOBAL_QUEUE: usize = 64;
 
+/// The client promises to open no further session (OpenSSH, PROTOCOL, section 2.2).
+pub(super) const NO_MORE_SESSIONS: &str = "no-more-sessions@openssh.com";
+
 /// A global request: its name, whether the client wants a reply, its fields.
 pub(super) type GlobalRequest = (String, bool, Vec<u8>);
 
@@ -130,6 +133,7 @@ impl Listening {
                 let path = fields.text()?;
                 listeners.remove(&Place::Unix(path)).map(|_| Vec::new())
             }
+            NO_MORE_SESSIONS => Some(Vec::new()),
             _ => None,
         }
     }

@@ -22,6 +22,7 @@ mod memory;
 mod output;
 mod pipe;
 mod privileges;
+mod rekeying;
 mod request;
 mod sandbox;
 mod terminal;

@@ -124,9 +124,9 @@ fn change_one(termios: &mut Termios, opcode: u8, argument: u32) {
             set_character_size(termios, ControlFlags::CS8, on)
         }
         Some(Mode::Control(flag)) => termios.control_flags.set(flag, on),
-        None => match (opcode, speed(argument)) {
-            (INPUT_SPEED, Some(speed)) => drop(cfsetispeed(termios, speed)),
-            (OUTPUT_SPEED, Some(speed)) => drop(cfsetospeed(termios, speed)),
+        None => match opcode {
+            INPUT_SPEED => drop(cfsetispeed(termios, speed(argument))),
+            OUTPUT_SPEED => drop(cfsetospeed(termios, speed(argument))),
             _ => {}
         },
     }
@@ -201,8 +201,9 @@ fn mode(opcode: u8) -> Option<Mode> {
     })
 }
 
-fn speed(bits_per_second: u32) -> Option<BaudRate> {
-    Some(match bits_per_second {
+/// One that Linux has no name for is taken for 9600, as sshd takes it.
+fn speed(bits_per_second: u32) -> BaudRate {
+    match bits_per_second {
         0 => BaudRate::B0,
         50 => BaudRate::B50,
         75 => BaudRate::B75,
@@ -222,8 +223,8 @@ fn speed(bits_per_second: u32) -> Option<BaudRate> {
         57600 => BaudRate::B57600,
         115_200 => BaudRate::B115200,
         230_400 => BaudRate::B230400,
-        _ => return None,
-    })
+        _ => BaudRate::B9600,
+    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,10 @@ const LINGER: Duration = Duration::from_secs(2);
 ///
 /// Who is gone without a word is noticed as sshd does it by default: by TCP, with the times that
 /// the host's administrator has set (tcp(7): some two hours in silence, a quarter of an hour with
-/// something unacknowledged). A laptop that sleeps for less keeps its sessions.
+/// something unacknowledged, `tcp_retries2`). A laptop that sleeps for less keeps its sessions.
+/// Who wants to know sooner asks (`client_alive_interval`), which also counts while something is
+/// unacknowledged. TCP_USER_TIMEOUT is not set: it would end the silence as well, by a second
+/// time that nobody has configured.
 ///
 /// # Errors
 /// The kernel's, for a socket that is none of TCP.

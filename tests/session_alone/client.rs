@@ -26,6 +26,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(manners: Manners) -> Self {
+        Self::started(manners, Start::Right)
+    }
+
+    /// One whose session processes are started so.
+    pub(crate) fn started(manners: Manners, how: Start) -> Self {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         take_back_interrupts();
         let (listener, address) = started::accepted();
@@ -45,7 +50,7 @@ impl Server {
         let (workers, sessions) = (server.workers.clone(), server.sessions.clone());
         thread::spawn(move || {
             loop {
-                let mut session = started::start(started::accept(&listener), Start::Right);
+                let mut session = started::start(started::accept(&listener), how);
                 sessions.lock().expect("no panic").push(session.child.id());
                 let worker = Worker::serve(session.worker, manners.clone());
                 workers.lock().expect("no panic").push(worker);

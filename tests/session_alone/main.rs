@@ -10,6 +10,7 @@ mod limits;
 mod local_terminal;
 mod programs;
 mod several_sessions;
+mod silence;
 mod started;
 mod starting;
 mod terminals;

@@ -68,6 +68,22 @@ fn bytes_survive_new_keys() {
 }
 
 #[test]
+fn bytes_survive_new_keys_that_the_server_wants() {
+    let server = Server::new(Manners {
+        rekey_bytes: 1 << 20,
+        ..Manners::default()
+    });
+    let input: Vec<u8> = (0..20_u32 << 18).flat_map(u32::to_le_bytes).collect();
+    let output = run(&mut server.ssh(&["-v"], &["cat"]), &input);
+    let same = output.stdout == input;
+    assert!(same, "{} bytes came back", output.stdout.len());
+    let exchanges = text(&output.stderr);
+    let exchanges = exchanges.matches("SSH2_MSG_NEWKEYS received").count();
+    // One for each mebibyte of either direction; both are due together.
+    assert!((10..45).contains(&exchanges), "{exchanges} key exchanges");
+}
+
+#[test]
 fn a_big_echo_ends() {
     let server = Server::new(Manners::default());
     let zeros = 512_u64 << 20;

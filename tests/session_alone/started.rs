@@ -1,16 +1,21 @@
 //! A session process, started as its worker starts it.
 
+use std::fs::File;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use meshd_contract::wire;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 /// Nobody's: the tests need no account for it.
@@ -29,6 +34,12 @@ pub(crate) enum Start {
     WithoutEmptyRoot,
     /// Without the worker's socket.
     WithoutWorker,
+    /// With a connection on which little is under way, as on a slow network.
+    WithSmallSendBuffer,
+    /// With a log, a pipe, that takes nothing.
+    WithFullPipeForLog,
+    /// With a log, a socket as the journal's, that takes nothing.
+    WithFullSocketForLog,
 }
 
 /// A session process that runs.
@@ -44,17 +55,26 @@ pub(crate) fn start(connection: OwnedFd, how: Start) -> Started {
     let (worker, theirs) = wire::pair().expect("a pair");
     let (manager, link) = wire::pair().expect("a pair");
     let fds = [connection.as_raw_fd(), link.as_raw_fd(), theirs.as_raw_fd()];
+    let (mut log, theirs_to_log) = log(how);
+    if how == Start::WithSmallSendBuffer {
+        setsockopt(&connection, sockopt::SndBuf, &(64 << 10)).expect("a size");
+    }
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshd-session"));
     command
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+        .stderr(theirs_to_log);
     // SAFETY: between fork and exec, only system calls on prepared memory.
     unsafe { command.pre_exec(move || become_session(fds, how)) };
-    let mut child = command.spawn().expect("starts, as root");
-    let mut log = child.stderr.take().expect("a log");
+    let child = command.spawn().expect("starts, as root");
+    // The command has the log's other side.
+    drop(command);
     thread::spawn(move || {
+        if how == Start::WithFullPipeForLog || how == Start::WithFullSocketForLog {
+            let mut end = [PollFd::new(log.as_fd(), PollFlags::empty())];
+            let _ = poll(&mut end, PollTimeout::NONE);
+        }
         let mut text = String::new();
         let _ = log.read_to_string(&mut text);
         print!("{text}");
@@ -64,6 +84,29 @@ pub(crate) fn start(connection: OwnedFd, how: Start) -> Started {
         worker,
         manager,
     }
+}
+
+/// Where the log comes out, and where it goes in.
+fn log(how: Start) -> (File, OwnedFd) {
+    let (out, into): (OwnedFd, OwnedFd) = if how == Start::WithFullSocketForLog {
+        let (out, into) = UnixStream::pair().expect("a pair");
+        (out.into(), into.into())
+    } else {
+        nix::unistd::pipe().expect("a pipe")
+    };
+    if how == Start::WithFullPipeForLog || how == Start::WithFullSocketForLog {
+        fill(&into);
+    }
+    (out.into(), into)
+}
+
+fn fill(into: &OwnedFd) {
+    let set = |flags| fcntl(into, FcntlArg::F_SETFL(flags)).expect("is open");
+    set(OFlag::O_NONBLOCK);
+    for piece in [4096, 1] {
+        while nix::unistd::write(into, &vec![b'.'; piece]).is_ok() {}
+    }
+    set(OFlag::empty());
 }
 
 /// A connected pair of TCP sockets: the client's port, and the accepted side.
@@ -140,7 +183,6 @@ fn raise_chroot() -> std::io::Result<()> {
 
 /// Whether a descriptor is at its end, within a while.
 pub(crate) fn ends(fd: &impl AsFd) -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut ready = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
     poll(&mut ready, PollTimeout::from(10_000_u16)) == Ok(1)
 }

@@ -36,6 +36,10 @@ pub(crate) struct Manners {
     pub(crate) host_key: bool,
     /// A command that is started only when the test releases it.
     pub(crate) slow: Option<&'static str>,
+    /// Seconds between questions whether the client is there.
+    pub(crate) client_alive_interval: u32,
+    /// Bytes between key exchanges.
+    pub(crate) rekey_bytes: u32,
 }
 
 impl Default for Manners {
@@ -50,6 +54,8 @@ impl Default for Manners {
             no_terminal: false,
             host_key: true,
             slow: None,
+            client_alive_interval: 0,
+            rekey_bytes: 1 << 30,
         }
     }
 }
@@ -171,6 +177,10 @@ impl State {
                 max_variable_bytes: 64 << 10,
                 max_forwards: 256,
                 connect: 60,
+                client_alive_interval: self.manners.client_alive_interval,
+                client_alive_count_max: 2,
+                rekey_bytes: self.manners.rekey_bytes,
+                rekey_seconds: 0,
             }),
             &[],
         );
@@ -232,6 +242,7 @@ impl State {
             FromSession::Traffic { received, sent } => {
                 self.note(format!("traffic {received} {sent}"));
             }
+            FromSession::Leaving(leaving) => self.note(format!("leaving: {}", leaving.reason())),
             FromSession::Taken { .. } | FromSession::EndForward { .. } => {}
             FromSession::Connect { forward, .. }
             | FromSession::Listen { forward, .. }

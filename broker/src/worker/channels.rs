@@ -10,7 +10,6 @@ use meshd_contract::identity::Owner;
 use meshd_contract::time::Timestamp;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, getgroups, setgroups};
 use thiserror::Error;
 
@@ -34,9 +33,6 @@ use crate::record::{self, Event, Fact, Records};
 
 /// More channels than a connection has.
 const MOST_AGENTS: usize = 1024;
-
-/// The number that no channel has.
-const NO_CHANNEL: u32 = u32::MAX;
 
 /// What the session process is sent in answer to one request, in this order.
 pub(super) type Answer = Vec<(ToSession, Vec<OwnedFd>)>;
@@ -137,12 +133,13 @@ impl Channels {
                 Err(error) => vec![self.failed(open.channel, &error)],
             },
             Request::Signal { channel, name } => {
-                self.signal(*channel, name);
+                self.signal(*channel, name, authorized);
                 Vec::new()
             }
             Request::Sign { .. }
             | Request::Login { .. }
             | Request::Count { .. }
+            | Request::Leaving(_)
             | Request::Refuse { .. }
             | Request::Connect { .. }
             | Request::Listen { .. }
@@ -172,7 +169,7 @@ impl Channels {
         let channel = open.channel;
         let terminal = self.terminals.remove(&channel);
         let path = terminal.as_ref().map(|terminal| terminal.path.clone());
-        let environment = self.environment(open, authorized, path.as_deref());
+        let environment = self.environment(Some(open), authorized, path.as_deref());
         let session = self.session.as_mut().ok_or(Errno::EPERM)?;
         let passwd = authorized.passwd();
         let (program, arguments) = command(open, authorized)?;
@@ -253,13 +250,7 @@ impl Channels {
     ) -> Result<(), String> {
         let begun = self.need_session(None, checked);
         begun.map_err(|error| self.no_helper(&error))?;
-        let nothing = Open {
-            channel: NO_CHANNEL,
-            kind: OpenKind::Shell,
-            term: Vec::new(),
-            environment: Vec::new(),
-        };
-        let environment = self.environment(&nothing, checked.authorized(), None);
+        let environment = self.environment(None, checked.authorized(), None);
         let session = self.session.as_ref();
         let identity = session.map(|session| session.identity.clone());
         let identity = identity.ok_or_else(|| Errno::EPERM.desc().to_owned())?;
@@ -330,9 +321,10 @@ impl Channels {
         }
     }
 
+    /// What a process begins with; the helper's is not of a channel.
     fn environment(
         &self,
-        open: &Open,
+        open: Option<&Open>,
         authorized: &Authorized,
         terminal: Option<&str>,
     ) -> Vec<CString> {
@@ -352,31 +344,33 @@ impl Channels {
         if let Some(path) = terminal {
             connection.push(("SSH_TTY", path.as_bytes().to_vec()));
         }
-        if let Some(path) = self.agents.get(&open.channel) {
+        if let Some(path) = open.and_then(|open| self.agents.get(&open.channel)) {
             connection.push(("SSH_AUTH_SOCK", path.as_bytes().to_vec()));
         }
         let forced = authorized.rule().rights.command.as_ref();
-        if let Some(original) = forced.and_then(|_| asked(&open.kind)) {
+        let original = open.and_then(|open| asked(&open.kind));
+        if let Some(original) = forced.and(original) {
             connection.push(("SSH_ORIGINAL_COMMAND", original.into_owned()));
         }
         environment::build(&Sources {
             passwd: authorized.passwd(),
             accept: &authorized.rule().accept_env,
-            client: &open.environment,
+            client: open.map_or(&[], |open| &open.environment),
             client_bytes: self.client_bytes,
-            term: if terminal.is_some() { &open.term } else { &[] },
+            term: terminal.and(open).map_or(&[], |open| &open.term),
             pam: &self.pam.as_ref().map(Pam::environment).unwrap_or_default(),
             connection: &connection,
         })
     }
 
     /// Signals the group of a channel's process, as the account and while the process is known
-    /// to be there, so that no reused number is ever hit.
-    fn signal(&self, channel: u32, name: &str) {
-        let running = self
-            .running
-            .iter()
-            .find(|(_, running)| running.channel == channel);
+    /// to be there, so that no reused number is ever hit. As with sshd, what the client has not
+    /// chosen itself, a file transfer or a command of the rule's, is not the client's to signal.
+    fn signal(&self, channel: u32, name: &str, authorized: &Authorized) {
+        let chosen = authorized.rule().rights.command.is_none();
+        let running = self.running.iter().find(|(_, running)| {
+            running.channel == channel && chosen && running.kind != kind_name(&OpenKind::Sftp)
+        });
         let (Some((pid, _)), Some(session), Some(signal)) =
             (running, &self.session, signal_number(name))
         else {
@@ -392,24 +386,7 @@ impl Channels {
     /// Reaps what has ended: pid, channel if it was one's, and how.
     pub(super) fn reap(&mut self) -> Vec<(Pid, Option<u32>, ExitStatus)> {
         let mut ended = Vec::new();
-        while let Ok(status) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-            let (pid, status) = match status {
-                WaitStatus::Exited(pid, code) => {
-                    (pid, ExitStatus::Code(u8::try_from(code).unwrap_or(u8::MAX)))
-                }
-                WaitStatus::Signaled(pid, signal, core) => (
-                    pid,
-                    ExitStatus::Signal {
-                        number: signal as i32,
-                        core,
-                    },
-                ),
-                WaitStatus::StillAlive => break,
-                WaitStatus::Stopped(..)
-                | WaitStatus::PtraceEvent(..)
-                | WaitStatus::PtraceSyscall(_)
-                | WaitStatus::Continued(_) => continue,
-            };
+        while let Some((pid, status)) = ended_child() {
             let running = self.running.remove(&pid);
             if let Some(running) = &running {
                 self.agents.remove(&running.channel);
@@ -465,4 +442,21 @@ impl Channels {
         self.session = None;
         self.processes.session_ended();
     }
+}
+
+/// A child that has ended, if there is one. By the C library itself: a name for every signal is
+/// more than nix has, and real-time signals end processes too.
+fn ended_child() -> Option<(Pid, ExitStatus)> {
+    let mut status = 0;
+    // SAFETY: writes one integer, which lives until the call returns.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    let status = if libc::WIFSIGNALED(status) {
+        ExitStatus::Signal {
+            number: libc::WTERMSIG(status),
+            core: libc::WCOREDUMP(status),
+        }
+    } else {
+        ExitStatus::Code(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))
+    };
+    (pid > 0).then(|| (Pid::from_raw(pid), status))
 }

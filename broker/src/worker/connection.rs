@@ -8,7 +8,7 @@ mod waiting;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use meshd_contract::broker::{Denial, Description, Open, ToSession};
+use meshd_contract::broker::{Denial, Description, FromSession, Leaving, Open, ToSession};
 use meshd_contract::identity::NodeId;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
@@ -19,6 +19,7 @@ use super::channels::Channels;
 use super::forwards::Forwards;
 use super::now;
 use super::overseer::{Order, Overseer};
+use super::pace::Pace;
 use super::session_process::{Heard, SessionProcess};
 use crate::authorize::Authorized;
 use crate::deadline;
@@ -33,6 +34,7 @@ use waiting::session_limit;
 pub(super) struct Connection {
     basis: Basis,
     host_keys: HostKeys,
+    signatures: Pace,
     session: SessionProcess,
     signals: SignalFd,
     machine: Machine<AccountChecked>,
@@ -41,6 +43,8 @@ pub(super) struct Connection {
     overseer: Overseer,
     started: Instant,
     traffic: Traffic,
+    /// What the session process has said of its end.
+    leaving: Option<Leaving>,
     /// The right to be here has ended; everything is killed then.
     revoked_until: Option<Instant>,
 }
@@ -69,6 +73,7 @@ impl Connection {
         session: SessionProcess,
         signals: SignalFd,
     ) -> Self {
+        let started = Instant::now();
         let limits = &basis.config.limits;
         let machine = Machine::new(
             host_keys.count(),
@@ -82,11 +87,13 @@ impl Connection {
             forwards: Forwards::new(&basis.records, &basis.config),
             basis,
             host_keys,
+            signatures: Pace::new(started),
             session,
             signals,
             overseer: Overseer::none(),
-            started: Instant::now(),
+            started,
             traffic: Traffic::default(),
+            leaving: None,
             revoked_until: None,
         }
     }
@@ -208,7 +215,7 @@ impl Connection {
             }
         }
         if self.session.is_reaped() && self.revoked_until.is_none() {
-            return Err(End::HangUp("the session process has ended".to_owned()));
+            return Err(self.left("the session process has ended"));
         }
         Ok(())
     }
@@ -313,7 +320,7 @@ impl Connection {
         }
         match heard {
             Heard::Nothing => Ok(()),
-            Heard::Closed => Err(End::HangUp("the session process has closed".to_owned())),
+            Heard::Closed => Err(self.left("the session process has closed")),
             Heard::Malformed(sentence) => Err(End::Violation(sentence)),
             Heard::Message(message) => match self.machine.receive(message) {
                 Ok(request) => self.answer(request),
@@ -322,15 +329,31 @@ impl Connection {
         }
     }
 
+    /// The end of the session process, for the reason that it has given. What it said last may
+    /// still be there to be read; nothing else of it is done.
+    fn left(&mut self, otherwise: &'static str) -> End {
+        while let Heard::Message(message) = self.session.hear() {
+            if let FromSession::Leaving(leaving) = message {
+                self.leaving = Some(leaving);
+            } else if let FromSession::Traffic { received, sent } = message {
+                self.traffic = Traffic { received, sent };
+            }
+        }
+        let reason = self.leaving.map_or(otherwise, Leaving::reason);
+        End::HangUp(reason.to_owned())
+    }
+
     fn answer(&mut self, request: Request) -> Result<(), End> {
         match request {
             Request::Sign { key, hash } => {
+                self.signatures.take(Instant::now());
                 let signature = self.host_keys.sign(key.into(), &hash);
                 let signature = signature.map_err(|error| End::HangUp(error.to_string()))?;
                 self.session.tell(&ToSession::Signed { signature }, &[]);
             }
             Request::Login { name } => self.login(&name),
             Request::Count { received, sent } => self.traffic = Traffic { received, sent },
+            Request::Leaving(leaving) => self.leaving = Some(leaving),
             Request::Refuse { channel, message } => {
                 let message = message.to_owned();
                 self.session

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use meshd_contract::broker::{FromSession, Hello, OpenKind, ToSession};
+use meshd_contract::broker::{EXCHANGE_HASH_BYTES, FromSession, Hello, OpenKind, ToSession};
 
 use crate::forwards::Forwards;
 use crate::packet::Packet;
@@ -120,7 +120,7 @@ impl Model {
     fn judge(&mut self, message: &FromSession) -> Verdict {
         match message {
             FromSession::Sign { key, hash } => {
-                if usize::from(*key) >= self.host_keys || ![32, 48, 64].contains(&hash.len()) {
+                if usize::from(*key) >= self.host_keys || hash.len() != EXCHANGE_HASH_BYTES {
                     return Verdict::Fatal;
                 }
                 self.expect(Effect::Signature, Verdict::Fine)
@@ -132,7 +132,7 @@ impl Model {
                 self.asked_for = Some(name.clone());
                 self.expect(Effect::Login, Verdict::Fine)
             }
-            FromSession::Traffic { .. } => Verdict::Fine,
+            FromSession::Traffic { .. } | FromSession::Leaving(_) => Verdict::Fine,
             FromSession::Connect { .. }
             | FromSession::Listen { .. }
             | FromSession::ForwardAgent { .. }

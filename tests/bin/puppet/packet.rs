@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use meshd_contract::broker::{
-    FIRST_ACCEPTED, FromSession, MAX_MESSAGE_BYTES, Open, OpenKind, PROTOCOL,
+    FIRST_ACCEPTED, FromSession, Leaving, MAX_MESSAGE_BYTES, Open, OpenKind, PROTOCOL,
 };
 use meshd_contract::forward::Endpoint;
 use meshd_contract::paths;
@@ -145,7 +145,7 @@ impl Packet {
 
 pub(crate) fn message(dice: &mut Dice) -> FromSession {
     let channel = *dice.pick(&[0, 0, 0, 1, 1, 2, 3, 7, u32::MAX]);
-    match dice.below(20) {
+    match dice.below(21) {
         0 | 1 => FromSession::Sign {
             key: *dice.pick(&[0, 0, 0, 0, 1, 2, 255]),
             hash: vec![7; *dice.pick(&[32, 32, 32, 48, 64, 0, 20, 31, 33, 65, 100_000])],
@@ -158,7 +158,8 @@ pub(crate) fn message(dice: &mut Dice) -> FromSession {
             channel,
             name: (*dice.pick(&SIGNALS)).to_owned(),
         },
-        15 => FromSession::Traffic {
+        15 => FromSession::Leaving(Leaving::Left),
+        16 => FromSession::Traffic {
             received: dice.next(),
             sent: dice.next(),
         },

@@ -90,6 +90,10 @@ impl Conversation {
                 max_variable_bytes: MAX_VARIABLE_BYTES as u32,
                 max_forwards: 256,
                 connect: 60,
+                client_alive_interval: 0,
+                client_alive_count_max: 3,
+                rekey_bytes: 1 << 30,
+                rekey_seconds: 0,
             }),
             &[],
         );
@@ -119,7 +123,7 @@ impl Conversation {
                 self.login(name);
                 first
             }
-            FromSession::Traffic { .. } => true,
+            FromSession::Traffic { .. } | FromSession::Leaving(_) => true,
             FromSession::AllocatePty { channel } => {
                 let free = !self.channels.contains_key(&channel);
                 let pty = openpty(None, None).expect("a terminal");
@@ -227,6 +231,7 @@ fn kind(message: &FromSession) -> &'static str {
         FromSession::Open(_) => "Open",
         FromSession::Signal { .. } => "Signal",
         FromSession::Traffic { .. } => "Traffic",
+        FromSession::Leaving(_) => "Leaving",
         FromSession::Connect { .. } => "Connect",
         FromSession::Listen { .. } => "Listen",
         FromSession::ForwardAgent { .. } => "ForwardAgent",

@@ -33,6 +33,7 @@ impl Connection {
             | Request::Open(_)
             | Request::Signal { .. }
             | Request::Count { .. }
+            | Request::Leaving(_)
             | Request::Refuse { .. } => None,
         };
         if let Some(outcome) = outcome {

@@ -23,12 +23,10 @@ pub(super) struct Ready {
 
 impl Connection {
     /// What can be read. A socket that has closed is not waited for, as its end would never let
-    /// anything wait.
+    /// anything wait; nor is a session process that has had too many signatures for now.
     pub(super) fn wait(&self) -> Result<Ready, End> {
-        let session = self
-            .session
-            .is_open()
-            .then(|| self.session.socket().as_fd());
+        let hears = self.session.is_open() && self.signatures.wait(Instant::now()).is_zero();
+        let session = hears.then(|| self.session.socket().as_fd());
         let sources = [
             Some(self.basis.changes().as_fd()),
             Some(self.signals.as_fd()),
@@ -65,10 +63,17 @@ impl Connection {
             Some(_) => Duration::from_millis(50),
             None => self.next_expiry().unwrap_or(self.grace_left()),
         };
+        let now = Instant::now();
         let late = [self.forwards.deadline(), self.forwards.open.deadline()];
         let late = late.into_iter().flatten().min();
-        let late = late.map(|at| at.saturating_duration_since(Instant::now()) + ROUNDING);
+        let late = late.map(|at| at.saturating_duration_since(now) + ROUNDING);
         let wait = late.map_or(wait, |late| wait.min(late));
+        let pause = self.signatures.wait(now);
+        let wait = if pause.is_zero() {
+            wait
+        } else {
+            wait.min(pause + ROUNDING)
+        };
         let wait = if self.basis.is_unread() {
             wait.min(RETRY)
         } else {
