@@ -9,7 +9,7 @@ use crate::stock::{
 
 const HOST: &str = "web1";
 
-fn python(mesh: &Mesh, script: &str, method: &str) -> HostCommand {
+pub(crate) fn python(mesh: &Mesh, script: &str, method: &str) -> HostCommand {
     let python = prepared(mesh, "python").join("venv/bin/python");
     mesh.host("laptop")
         .command(&python.to_string_lossy())

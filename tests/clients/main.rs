@@ -5,5 +5,6 @@ mod ansible;
 mod audit;
 mod host_keys;
 mod libraries;
+mod new_keys;
 mod on_the_command_line;
 mod stock;

@@ -80,14 +80,14 @@ fn dbclient() {
 }
 
 /// What a client without KnownHostsCommand is given once.
-fn trust_in_file(mesh: &Mesh) {
+pub(crate) fn trust_in_file(mesh: &Mesh) {
     let script =
         "mkdir -p /root/.ssh; mesh known-hosts web1 | sed 's/^[^ ]*/web1/' >/root/.ssh/known_hosts";
     mesh.host("laptop").sh(script).expect("host keys");
 }
 
 /// PuTTY keeps host keys by their fingerprint, and takes one from the command line.
-fn putty(mesh: &Mesh, program: &str) -> HostCommand {
+pub(crate) fn putty(mesh: &Mesh, program: &str) -> HostCommand {
     let script = "mesh known-hosts web1 | ssh-keygen -lf - | grep ED25519 | cut -d' ' -f2";
     let fingerprint = mesh
         .host("laptop")

@@ -1,9 +1,8 @@
 //! What every client must do, whatever it is.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
+pub(crate) use meshd_lab::clients::{prepared, program};
 use meshd_lab::{HostCommand, Mesh};
 
 /// For clients in a slow language on a busy machine.
@@ -14,50 +13,6 @@ pub(crate) const DENIAL: &str = "meshd: policy does not permit you to SSH as use
 
 /// More than any window or pipe holds.
 const MUCH: usize = 5 << 20;
-
-/// Where a client was fetched to; it is there on `laptop` too.
-pub(crate) fn prepared(mesh: &Mesh, client: &str) -> PathBuf {
-    let directory = fetched(client);
-    share(mesh, &directory);
-    directory
-}
-
-/// A host has homes and temporary directories of its own, and the repository may lie in one.
-fn share(mesh: &Mesh, directory: &Path) {
-    let laptop = mesh.host("laptop");
-    if laptop.exists(directory) {
-        return;
-    }
-    let place = directory.to_string_lossy();
-    let packed = Command::new("tar")
-        .args(["-C", &place, "-cf", "-", "."])
-        .output();
-    let packed = packed.expect("an archive").stdout;
-    let unpack = format!("mkdir -p '{place}' && tar -C '{place}' -xf -");
-    let unpack = laptop.command("sh").args(["-c", &unpack]);
-    unpack
-        .input(packed)
-        .deadline(LONG)
-        .succeed()
-        .expect("unpacked");
-}
-
-fn fetched(client: &str) -> PathBuf {
-    let prepare = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/clients/prepare");
-    let output = Command::new(prepare).arg(client).output();
-    let output = output.expect("the script runs");
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let why = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{why}");
-    PathBuf::from(said)
-}
-
-/// One of the lab's own programs on a client library.
-pub(crate) fn program(mesh: &Mesh, name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/clients");
-    share(mesh, &path);
-    path.join(name).to_string_lossy().into_owned()
-}
 
 /// Bytes without a pattern of a block's length.
 pub(crate) fn bytes(length: usize) -> Vec<u8> {

@@ -98,7 +98,7 @@ peer.close()
 
 #[test]
 fn a_thousand_key_exchanges_are_none_too_many() {
-    let mesh = mesh_with_files(40);
+    let mesh = mesh_with_files(90);
     let echo = "ssh -v -o RekeyLimit=16K alice@web1 cat </tmp/file 2>/tmp/log | cmp /tmp/file";
     in_shell(&mesh, echo).succeed().expect("nothing is lost");
     let count = "grep -c 'SSH2_MSG_NEWKEYS received' /tmp/log";

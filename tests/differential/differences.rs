@@ -1,5 +1,6 @@
 //! What may differ between a session of sshd's and one of meshd's, and why.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::sitting::Facts;
@@ -20,8 +21,10 @@ use Differ::{As, InNumbers};
 pub(crate) struct Reason {
     /// The fact's name; `*` for any text.
     pub(crate) fact: &'static str,
-    differ: Differ,
-    why: &'static str,
+    /// How it may differ.
+    pub(crate) differ: Differ,
+    /// For the reader.
+    pub(crate) why: &'static str,
 }
 
 /// Everything by which a session may be told from one through sshd.
@@ -103,16 +106,53 @@ pub(crate) const TABLE: [Reason; 14] = [
     },
 ];
 
+/// Facts of both servers, held against the reasons.
+pub(crate) struct Comparison<'t> {
+    table: &'t [Reason],
+    used: BTreeSet<usize>,
+    faults: Vec<String>,
+}
+
+impl<'t> Comparison<'t> {
+    pub(crate) fn by(table: &'t [Reason]) -> Self {
+        Self {
+            table,
+            used: BTreeSet::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Compares what was found in one place.
+    pub(crate) fn compare(&mut self, place: &str, theirs: &Facts, ours: &Facts) {
+        for difference in between(theirs, ours) {
+            match difference.reason(self.table) {
+                Some(reason) => drop(self.used.insert(reason)),
+                None => self.faults.push(format!("{place}: {difference}")),
+            }
+        }
+    }
+
+    /// Every difference has its reason, and every reason its difference.
+    pub(crate) fn assert_explained(self) {
+        let faults = self.faults.join("\n");
+        assert!(faults.is_empty(), "differences:\n{faults}");
+        let all = self.table.iter().enumerate();
+        let unused = all.filter(|(number, _)| !self.used.contains(number));
+        let unused: Vec<_> = unused.map(|(_, reason)| reason.to_string()).collect();
+        assert!(unused.is_empty(), "there is no such difference: {unused:?}");
+    }
+}
+
 /// A fact that is not the same.
 #[derive(Debug)]
-pub(crate) struct Difference {
+struct Difference {
     fact: String,
     theirs: Option<String>,
     ours: Option<String>,
 }
 
 /// All facts that are not the same.
-pub(crate) fn between(theirs: &Facts, ours: &Facts) -> Vec<Difference> {
+fn between(theirs: &Facts, ours: &Facts) -> Vec<Difference> {
     let only_ours = ours.keys().filter(|fact| !theirs.contains_key(*fact));
     let differences = theirs.keys().chain(only_ours).map(|fact| Difference {
         fact: fact.clone(),
@@ -124,8 +164,8 @@ pub(crate) fn between(theirs: &Facts, ours: &Facts) -> Vec<Difference> {
 
 impl Difference {
     /// Where the table has the reason of this.
-    pub(crate) fn reason(&self) -> Option<usize> {
-        TABLE.iter().position(|reason| {
+    fn reason(&self, table: &[Reason]) -> Option<usize> {
+        table.iter().position(|reason| {
             matches(reason.fact, &self.fact)
                 && match reason.differ {
                     InNumbers => match (&self.theirs, &self.ours) {

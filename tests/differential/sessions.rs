@@ -1,10 +1,8 @@
 //! Sessions.
 
-use std::collections::BTreeSet;
-
 use meshd_lab::{Host, Mesh};
 
-use crate::differences::{TABLE, between};
+use crate::differences::{Comparison, TABLE};
 use crate::servers::{self, SERVER, Server};
 use crate::sitting::{Facts, Kind, sit};
 
@@ -40,22 +38,14 @@ fn a_session_is_sshds_but_for_the_table() {
     for (account, _) in CASES.iter().filter(|(_, kind)| *kind == SHELL) {
         sit(&mesh, Server::Sshd, account, SHELL);
     }
-    let (mut faults, mut used) = (Vec::new(), BTreeSet::new());
+    let mut comparison = Comparison::by(&TABLE);
     for (account, kind) in CASES {
         let theirs = sit(&mesh, Server::Sshd, account, kind);
         let ours = sit(&mesh, Server::Meshd, account, kind);
         assert_own_facts(&mesh, account, kind, &ours);
-        for difference in between(&theirs, &ours) {
-            match difference.reason() {
-                Some(reason) => drop(used.insert(reason)),
-                None => faults.push(format!("{account}, {kind:?}: {difference}")),
-            }
-        }
+        comparison.compare(&format!("{account}, {kind:?}"), &theirs, &ours);
     }
-    assert!(faults.is_empty(), "differences:\n{}", faults.join("\n"));
-    let unused = TABLE.iter().enumerate().filter(|(n, _)| !used.contains(n));
-    let unused: Vec<_> = unused.map(|(_, reason)| reason.to_string()).collect();
-    assert!(unused.is_empty(), "there is no such difference: {unused:?}");
+    comparison.assert_explained();
 }
 
 /// What must be so and not only equal, or the comparison would be of nothing.

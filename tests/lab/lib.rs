@@ -9,6 +9,7 @@
 //!
 //! It needs root, and `/dev/net/tun` for userspace WireGuard ([`requirements`]).
 
+pub mod clients;
 mod command;
 mod daemon;
 mod error;
