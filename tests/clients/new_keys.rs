@@ -32,7 +32,7 @@ fn openssh_takes_new_keys() {
     let debians = mesh.ssh("laptop", &["-v", "alice@web1", "cat >/dev/null"]);
     let said = debians.input(bytes(8 << 20)).succeed().expect("an end");
     let exchanges = said.stderr.matches("SSH2_MSG_NEWKEYS received").count();
-    assert!(exchanges > 5, "{exchanges} key exchanges");
+    assert!(exchanges > 2, "{exchanges} key exchanges");
 }
 
 #[test]
