@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::manual::{pages, root};
 
 /// Pages of other projects that may be named.
-const WELL_KNOWN: [&str; 15] = [
+const WELL_KNOWN: [&str; 16] = [
     "at.1",
     "chmod.1",
     "cron.8",
@@ -22,6 +22,7 @@ const WELL_KNOWN: [&str; 15] = [
     "sshd.8",
     "sudo.8",
     "systemd.1",
+    "tcp.7",
     "tmux.1",
     "wg.8",
 ];
