@@ -84,6 +84,11 @@ impl Server {
         until(|| !fs::read_to_string(&status).is_ok_and(|line| !line.contains(") Z ")));
     }
 
+    /// Waits until the worker of the newest connection has been asked this.
+    pub(crate) fn wait_until_asked(&self, what: &str) {
+        until(|| self.worker(|worker| worker.was_asked(what)));
+    }
+
     /// Waits until a master takes sessions.
     pub(crate) fn wait_for_mux(&self) {
         until(|| {

@@ -46,7 +46,7 @@ fn silence(client: &Child) {
 fn assert_is_noticed(server: &Server, mut client: Child) {
     silence(&client);
     server.wait_for_end();
-    assert!(server.worker(|worker| worker.was_asked(SILENT)));
+    server.wait_until_asked(SILENT);
     client.kill().expect("kills");
     client.wait().expect("an end");
 }
@@ -92,8 +92,7 @@ fn a_client_that_leaves_is_no_vanished_one() {
     let server = asking();
     assert!(server.exec("true").status.success());
     server.wait_for_end();
-    let leaves = "leaving: the client has left";
-    assert!(server.worker(|worker| worker.was_asked(leaves)));
+    server.wait_until_asked("leaving: the client has left");
 }
 
 #[test]
