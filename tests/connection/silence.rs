@@ -66,16 +66,15 @@ fn a_client_that_vanishes_hangs_its_terminal_up() {
         .spawn_on(&terminal)
         .expect("ssh");
     terminal.expect("alice@web1", DEADLINE).expect("a prompt");
-    let job = "trap 'touch /tmp/leader' EXIT; sh -c 'trap \"touch /tmp/foreground; exit\" HUP; \
+    let job = "sh -c 'trap \"touch /tmp/foreground; exit\" HUP; \
                touch /tmp/there; while :; do sleep 0.1; done'\r";
     terminal.send(job).expect("typed");
     mesh.wait_for_file("web1", "/tmp/there").expect("a job");
     cut(&mesh);
     mesh.wait_for_file("web1", "/tmp/foreground")
         .expect("its foreground group is hung up");
-    mesh.wait_for_file("web1", "/tmp/leader")
+    mesh.wait_until_empty("web1", "alice")
         .expect("its leader is hung up");
-    mesh.wait_until_empty("web1", "alice").expect("is over");
     wait_for_ends(&mesh, 1);
     assert_eq!(closed_by_pam(&mesh), 1);
 }

@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode, ExitStatus};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{SigHandler, Signal, raise, signal};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use crate::Result;
@@ -40,6 +40,10 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     unsafe {
         command.pre_exec(move || {
             set_pdeathsig(Signal::SIGKILL)?;
+            // A script that starts the tests in the background has them ignore these (bash(1)).
+            for ignored in [Signal::SIGINT, Signal::SIGQUIT] {
+                signal(ignored, SigHandler::SigDfl)?;
+            }
             processes.as_ref().map_or(Ok(()), cgroup::enter)?;
             if with_terminal {
                 setsid()?;
