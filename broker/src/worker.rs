@@ -5,7 +5,6 @@ mod channels;
 mod connection;
 mod forwards;
 mod overseer;
-mod pace;
 mod processes;
 mod program;
 mod session_process;

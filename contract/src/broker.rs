@@ -188,8 +188,7 @@ pub struct SandboxReport {
 /// From the session process to its worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromSession {
-    /// Sign an exchange hash with this host key (RFC 4253, section 8). More than a key exchange
-    /// each few milliseconds waits.
+    /// Sign an exchange hash with this host key (RFC 4253, section 8).
     Sign {
         /// Index into [`ToSession::Hello`]'s host keys.
         key: u8,

@@ -19,7 +19,6 @@ use super::channels::Channels;
 use super::forwards::Forwards;
 use super::now;
 use super::overseer::{Order, Overseer};
-use super::pace::Pace;
 use super::session_process::{Heard, SessionProcess};
 use crate::authorize::Authorized;
 use crate::deadline;
@@ -34,7 +33,6 @@ use waiting::session_limit;
 pub(super) struct Connection {
     basis: Basis,
     host_keys: HostKeys,
-    signatures: Pace,
     session: SessionProcess,
     signals: SignalFd,
     machine: Machine<AccountChecked>,
@@ -87,7 +85,6 @@ impl Connection {
             forwards: Forwards::new(&basis.records, &basis.config),
             basis,
             host_keys,
-            signatures: Pace::new(started),
             session,
             signals,
             overseer: Overseer::none(),
@@ -346,7 +343,6 @@ impl Connection {
     fn answer(&mut self, request: Request) -> Result<(), End> {
         match request {
             Request::Sign { key, hash } => {
-                self.signatures.take(Instant::now());
                 let signature = self.host_keys.sign(key.into(), &hash);
                 let signature = signature.map_err(|error| End::HangUp(error.to_string()))?;
                 self.session.tell(&ToSession::Signed { signature }, &[]);

@@ -23,10 +23,12 @@ pub(super) struct Ready {
 
 impl Connection {
     /// What can be read. A socket that has closed is not waited for, as its end would never let
-    /// anything wait; nor is a session process that has had too many signatures for now.
+    /// anything wait.
     pub(super) fn wait(&self) -> Result<Ready, End> {
-        let hears = self.session.is_open() && self.signatures.wait(Instant::now()).is_zero();
-        let session = hears.then(|| self.session.socket().as_fd());
+        let session = self
+            .session
+            .is_open()
+            .then(|| self.session.socket().as_fd());
         let sources = [
             Some(self.basis.changes().as_fd()),
             Some(self.signals.as_fd()),
@@ -68,12 +70,6 @@ impl Connection {
         let late = late.into_iter().flatten().min();
         let late = late.map(|at| at.saturating_duration_since(now) + ROUNDING);
         let wait = late.map_or(wait, |late| wait.min(late));
-        let pause = self.signatures.wait(now);
-        let wait = if pause.is_zero() {
-            wait
-        } else {
-            wait.min(pause + ROUNDING)
-        };
         let wait = if self.basis.is_unread() {
             wait.min(RETRY)
         } else {
