@@ -282,7 +282,7 @@ async def signals_to_others(c):
     """The group has a process that is root's."""
     channel = await run(c, "sudo -n sleep 4321 </dev/null >/dev/null 2>&1 & echo ready; wait")
     await channel.shows(b"ready")
-    look = "for n in $(seq 200); do pgrep -x sleep >/dev/null && break; sleep 0.05; done"
+    look = "for n in $(seq 200); do pgrep -x -u root sleep >/dev/null && break; sleep 0.05; done"
     await result(c, look)
     await channel.ask(b"signal", String("KILL"))
     ANSWERS["a signal to a group with root in it"] = await channel.over()
