@@ -19,7 +19,7 @@ help:
 	@echo 'make bench TABLES="bulk keys"   only these tables; TABLES=list names them'
 	@echo 'make deb         packages for Debian and Ubuntu, in $(TARGET)/packages'
 	@echo 'make rpm         packages for Fedora and RHEL, in $(TARGET)/packages'
-	@echo 'make vm-test     only the tests on kernel WireGuard, in a virtual machine'
+	@echo 'make vm-test     only the tests on kernel WireGuard, in virtual machines (needs root)'
 
 demo: export KEEP := $(KEEP)
 demo:
@@ -42,9 +42,9 @@ test: root prepare lint deny
 	cargo build --workspace --bins
 	cargo test --workspace
 
-vm-test: prepare
+vm-test: root prepare
 	cargo build --workspace --bins
-	cargo test -p meshd-tests --test vm
+	cargo test --workspace --test vm --test installed
 
 bench: root prepare
 	cargo build --release --workspace --bins

@@ -5,7 +5,8 @@
 //! outside its namespaces: when the process that holds a [`Host`] ends, however it ends, the
 //! kernel takes everything away.
 //!
-//! A host may also be booted ([`Kind::Booted`]): a Debian with systemd as its first process.
+//! A host may also be booted ([`Kind::Booted`]): a Debian with systemd as its first process. A
+//! [`Machine`] is that with a kernel of its own, under emulation, and is slow.
 //!
 //! It needs root, and `/dev/net/tun` for userspace WireGuard ([`requirements`]).
 
@@ -19,6 +20,7 @@ mod held;
 mod host;
 pub mod inside;
 mod lan;
+mod machine;
 mod mesh;
 mod programs;
 pub mod requirements;
@@ -31,6 +33,7 @@ pub use daemon::Daemon;
 pub use error::{LabError, Result};
 pub use host::{Host, Kind, Process};
 pub use lan::Lan;
+pub use machine::{Machine, Rack};
 pub use mesh::{
     CONTROL, CONTROL_SOCKET, Mesh, Owner, WIREGUARD_VARIABLE, policy_for_alice, policy_with,
 };
