@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::ChildStdout;
 
-use meshd_lab::{Mesh, Running};
+use meshd_lab::{DEADLINE, Mesh, Running, wait_for};
 
 #[path = "restart/traffic.rs"]
 mod traffic;
@@ -116,10 +116,7 @@ fn the_listeners_miss_no_connection_while_the_manager_is_away() {
     let mut output = BufReader::new(early.stdout.take().expect("its output"));
     output.read_line(&mut said).expect("an answer");
     assert_eq!(said, "early\n");
-    assert_eq!(
-        early.wait(meshd_lab::DEADLINE).expect("an end").code(),
-        Some(0)
-    );
+    assert_eq!(early.wait(DEADLINE).expect("an end").code(), Some(0));
 }
 
 fn assert_login(mesh: &Mesh) {
@@ -157,6 +154,28 @@ fn a_session_goes_on_over_restarts_of_the_broker() {
     mesh.take_broker("web1").crash().expect("killed");
     mesh.start_broker("web1").expect("started");
     talk.assert_alive("after a crash");
+    assert_login(&mesh);
+}
+
+#[test]
+fn ssh_that_root_has_stopped_is_off_and_its_sessions_go_on() {
+    let mut mesh = Mesh::of_two().expect("a mesh");
+    let mut talk = Talk::begin(&mesh);
+    mesh.take_broker("web1").stop().expect("stopped");
+    let web1 = mesh.host("web1");
+    wait_for("word that SSH is off", DEADLINE, || {
+        let status = web1.sh("mesh status").ok()?.stdout;
+        let line = status.lines().find(|line| line.starts_with("ssh"))?;
+        line.ends_with("off").then_some(())
+    })
+    .expect("the manager notices");
+    let rules = web1.sh("nft list chain inet meshd to_ssh");
+    let rules = rules.expect("the chain").stdout;
+    assert!(!rules.contains("redirect"), "{rules}");
+    talk.assert_alive("with SSH off");
+    mesh.start_broker("web1").expect("started");
+    mesh.wait_until_reachable("laptop", "web1")
+        .expect("reachable");
     assert_login(&mesh);
 }
 

@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 
 use meshd_contract::paths;
 use nix::errno::Errno;
@@ -25,7 +25,7 @@ use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
 use crate::host_keys::{HostKeyError, HostKeys};
-use crate::process::{self, Identity, Plan, StartError};
+use crate::process::{self, Identity, Plan, Program, StartError};
 use crate::{host_keys, inherited, log, open_sessions, readiness, state_file};
 
 /// Why the listener cannot serve.
@@ -87,10 +87,10 @@ pub fn run() -> Result<(), ListenError> {
     })?;
     look_around();
     let signals = block_signals()?;
-    let listener = listen_on(paths::BROKER_SOCKET, &manager)?;
+    let (listener, socket) = listen_on(paths::BROKER_SOCKET, &manager)?;
     log::line(&format!("listening on {}", paths::BROKER_SOCKET));
     readiness::announce()?;
-    Listener {
+    let served = Listener {
         listener,
         signals,
         host_keys,
@@ -100,7 +100,9 @@ pub fn run() -> Result<(), ListenError> {
         most: config.limits.connections as usize,
         inherited: open_sessions::inherited(),
     }
-    .serve()
+    .serve();
+    unlink(paths::BROKER_SOCKET, socket);
+    served
 }
 
 /// Logs what the host is like, for whoever wonders about a session.
@@ -190,9 +192,9 @@ fn block_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
-/// Listens under another name first and renames: there is no moment without a socket, in which
-/// the manager would take SSH for switched off.
-fn listen_on(path: &'static str, manager: &User) -> Result<OwnedFd, ListenError> {
+/// Listens under another name first and renames: there is no moment in which the manager could not
+/// connect, or anybody else could. With the file's number (inode(7)).
+fn listen_on(path: &'static str, manager: &User) -> Result<(OwnedFd, u64), ListenError> {
     let temporary = format!("{path}.new");
     let _ = std::fs::remove_file(&temporary);
     let listener = socket(
@@ -209,11 +211,19 @@ fn listen_on(path: &'static str, manager: &User) -> Result<OwnedFd, ListenError>
         source: error,
     })?;
     listen(&listener, Backlog::new(128)?)?;
-    std::fs::rename(&temporary, path).map_err(|error| ListenError::File {
+    let renamed = std::fs::rename(&temporary, path).and_then(|()| std::fs::metadata(path));
+    let file = renamed.map_err(|error| ListenError::File {
         path,
         source: error,
     })?;
-    Ok(listener)
+    Ok((listener, file.ino()))
+}
+
+/// Tells the manager that SSH is off now, unless another listener has begun already.
+fn unlink(path: &str, number: u64) {
+    if std::fs::metadata(path).is_ok_and(|file| file.ino() == number) {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// The program by its path, so that after an upgrade new connections get the new code.
@@ -368,7 +378,7 @@ impl Listener {
         let score = self.oom_score.map(|score| CString::new(score.to_string()));
         arguments.extend(score.and_then(Result::ok));
         process::start(&Plan {
-            program: &self.worker,
+            program: Program::Path(&self.worker),
             arguments: &arguments,
             environment: &[],
             descriptors: &[

@@ -1,4 +1,4 @@
-//! Starting a process as somebody else: fork(2), become, verify, execve(2).
+//! Starting a process as somebody else: fork(2), become, verify, execveat(2).
 //!
 //! Everything that allocates happens before the fork; between fork and exec there are only system
 //! calls, and a failure comes back as (stage, errno) over a pipe that exec closes.
@@ -28,11 +28,20 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
+/// What to execute.
+#[derive(Debug, Clone, Copy)]
+pub enum Program<'a> {
+    /// What lies at this absolute path now.
+    Path(&'a CStr),
+    /// This file, whatever lies at its path by now; no script.
+    Open(BorrowedFd<'a>),
+}
+
 /// What to start, and how.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    /// The program's absolute path.
-    pub program: &'a CStr,
+    /// What to execute.
+    pub program: Program<'a>,
     /// All arguments, the first one included.
     pub arguments: &'a [CString],
     /// All variables, as `NAME=value`.
@@ -181,6 +190,8 @@ struct Child<'a> {
     environment: Vec<*const libc::c_char>,
     no_directory: Vec<u8>,
     moved: Vec<RawFd>,
+    /// The program, where it is an open file; else -1.
+    file: RawFd,
     reporter: RawFd,
 }
 
@@ -216,6 +227,10 @@ impl<'a> Child<'a> {
             environment: pointers(plan.environment),
             no_directory: format!("Could not chdir to home directory {directory}: ").into_bytes(),
             moved: vec![-1; plan.descriptors.len()],
+            file: match plan.program {
+                Program::Path(_) => -1,
+                Program::Open(file) => file.as_raw_fd(),
+            },
             reporter,
         }
     }
@@ -247,12 +262,21 @@ impl<'a> Child<'a> {
         become_user(self.plan.identity, self.plan.keep_chroot)?;
         self.die_with_parent()?;
         self.enter_directory()?;
+        // An empty path means the descriptor itself (execveat(2)); a path that is absolute does not
+        // look at it.
+        let path = match self.plan.program {
+            Program::Path(path) => path,
+            Program::Open(_) => c"",
+        };
         // SAFETY: path, arguments and variables are null-terminated and outlive the call.
         unsafe {
-            libc::execve(
-                self.plan.program.as_ptr(),
+            libc::syscall(
+                libc::SYS_execveat,
+                self.file,
+                path.as_ptr(),
                 self.arguments.as_ptr(),
                 self.environment.as_ptr(),
+                libc::AT_EMPTY_PATH,
             );
         }
         Err(failed_at(EXECUTE))
@@ -266,6 +290,10 @@ impl<'a> Child<'a> {
         unsafe {
             self.reporter = libc::fcntl(self.reporter, libc::F_DUPFD_CLOEXEC, out_of_the_way);
             check(4, self.reporter)?;
+            if self.file >= 0 {
+                self.file = libc::fcntl(self.file, libc::F_DUPFD_CLOEXEC, out_of_the_way);
+                check(4, self.file)?;
+            }
             for (moved, source) in self.moved.iter_mut().zip(self.plan.descriptors) {
                 *moved = libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, out_of_the_way);
                 check(4, *moved)?;

@@ -95,7 +95,9 @@ pub fn main(oom_score: Option<i32>) -> ExitCode {
             log::connection(&id, &format!("refused: {refusal}"));
             let _ = wire::send(
                 manager.as_fd(),
-                &ToManager::Refused(refusal.to_string()),
+                &ToManager::Refused {
+                    reason: refusal.to_string(),
+                },
                 &[],
             );
             return ExitCode::FAILURE;
@@ -164,7 +166,9 @@ fn receive_bind(manager: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Refusal> {
     let (message, fds) = wire::receive(manager.as_fd())?;
     match message {
         FromManager::Bind => {}
-        FromManager::Describe | FromManager::End => return Err(Refusal::NotBind),
+        FromManager::Describe | FromManager::End | FromManager::Unknown => {
+            return Err(Refusal::NotBind);
+        }
     }
     let count = fds.len();
     let [tcp, link]: [OwnedFd; 2] = fds.try_into().map_err(|_| Refusal::Descriptors(count))?;

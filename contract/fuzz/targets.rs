@@ -6,10 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use meshd_contract::broker::{FromManager, FromSession, ToManager, ToManagerLink, ToSession};
 use meshd_contract::helper::{FromHelper, ToHelper};
-use meshd_contract::wire::{self, WireError};
+use meshd_contract::wire::{self, Message, WireError};
 use nix::sys::socket::MsgFlags;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 /// Receives the input as a packet, from its second byte on, as the kind of message that its first
 /// byte says. What is a message must arrive as the same message when it is sent on.
@@ -28,7 +26,7 @@ pub(crate) fn messages(input: &[u8]) -> String {
     }
 }
 
-fn receive<M: Serialize + DeserializeOwned + PartialEq + Debug>(packet: &[u8]) -> String {
+fn receive<M: Message + PartialEq + Debug>(packet: &[u8]) -> String {
     let (ours, theirs) = wire::pair().expect("a pair");
     if !put(&theirs, packet) {
         return "refused by the kernel".to_owned();

@@ -1,7 +1,9 @@
 //! The messages between manager, worker and session process.
 //!
-//! Each is one packet of a `SOCK_SEQPACKET` Unix socket ([`crate::wire`]): a version byte, then
-//! the message in postcard's encoding (<https://postcard.jamesmunns.com/wire-format>).
+//! Each is one packet of a `SOCK_SEQPACKET` Unix socket ([`crate::wire`]). The manager is upgraded
+//! apart from workers and session processes, which live as long as their connections: what it
+//! hears and says is [`Encoding::Extensible`]. Workers start the session process of their own
+//! version.
 //!
 //! ```text
 //! manager                 worker                          session process
@@ -36,8 +38,10 @@ use serde::{Deserialize, Serialize};
 use crate::forward::{Endpoint, ForwardFailure, Origin};
 use crate::identity::NodeId;
 use crate::time::Timestamp;
+use crate::wire::{Encoding, Message};
 
-/// The version of these messages; a packet with another first byte is refused.
+/// The version of the messages of [`Encoding::Compact`]; a packet with another first byte is
+/// refused.
 pub const PROTOCOL: u8 = 1;
 
 /// The longest packet, in bytes: room for the longest argument that Linux gives a program
@@ -56,6 +60,7 @@ pub const MAX_ENVIRONMENT_VARIABLES: usize = 1024;
 /// From the manager. It keeps the socket for as long as the worker lives, and may pass it to its
 /// own successor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say")]
 pub enum FromManager {
     /// Serve this connection; the first message, once. With two descriptors: the accepted TCP
     /// socket, and the session process's end of its link to the manager.
@@ -64,10 +69,18 @@ pub enum FromManager {
     Describe,
     /// End it, as if its right had ended.
     End,
+    /// What a newer manager says; it is passed over.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Message for FromManager {
+    const ENCODING: Encoding = Encoding::Extensible;
 }
 
 /// To the manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say")]
 pub enum ToManager {
     /// The connection is a peer's and has a session process now; the answer to
     /// [`FromManager::Bind`].
@@ -79,11 +92,21 @@ pub enum ToManager {
         /// What root lets a host have, from now on.
         limits: ConnectionLimits,
     },
-    /// The connection is closed; one sentence why, for the manager's log.
-    Refused(String),
+    /// The connection is closed.
+    Refused {
+        /// One sentence why, for the manager's log.
+        reason: String,
+    },
     /// What the connection is; the answer to [`FromManager::Describe`], and unasked as soon as
     /// its login is permitted.
     Described(Description),
+    /// What a newer worker says; it is passed over.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Message for ToManager {
+    const ENCODING: Encoding = Encoding::Extensible;
 }
 
 /// How many connections may be open at a time; the manager keeps to it before it asks the broker.
@@ -132,6 +155,7 @@ pub struct Description {
     /// What runs.
     pub channels: Vec<ChannelDescription>,
     /// What is forwarded; of very many, some.
+    #[serde(default)]
     pub forwards: Vec<ForwardDescription>,
     /// Bytes from the client, as the session process counts.
     pub received: u64,
@@ -168,9 +192,17 @@ pub struct ForwardDescription {
 
 /// From the session process to the manager, over their link; nothing rests on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say")]
 pub enum ToManagerLink {
     /// What closes the process in; the first message.
     Sandbox(SandboxReport),
+    /// What a newer session process says; it is passed over.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Message for ToManagerLink {
+    const ENCODING: Encoding = Encoding::Extensible;
 }
 
 /// Which layers of the sandbox this kernel has.
@@ -260,6 +292,10 @@ pub enum FromSession {
         /// The number.
         forward: u32,
     },
+}
+
+impl Message for FromSession {
+    const ENCODING: Encoding = Encoding::Compact;
 }
 
 /// Why a connection ends, as the session process has seen it.
@@ -395,6 +431,10 @@ pub enum ToSession {
         /// From where it comes.
         origin: Origin,
     },
+}
+
+impl Message for ToSession {
+    const ENCODING: Encoding = Encoding::Compact;
 }
 
 /// What a revoked user reads.

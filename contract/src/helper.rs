@@ -2,7 +2,8 @@
 //!
 //! Each is one packet of a `SOCK_SEQPACKET` Unix socket ([`crate::wire`]). The worker decides what
 //! is done; the helper does what the account may do, and hands over the sockets. The worker chooses
-//! the numbers, and believes nothing that comes back but that a socket is one.
+//! the numbers, and believes nothing that comes back but that a socket is one. It starts the helper
+//! of its own version, also when a newer one has been installed since.
 //!
 //! ```text
 //! worker                  helper
@@ -18,6 +19,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::forward::{Endpoint, Origin};
+use crate::wire::{Encoding, Message};
 
 /// The longest text of [`FromHelper::Failed`], in bytes.
 pub const MAX_WORDS_BYTES: usize = 512;
@@ -60,6 +62,10 @@ pub enum ToHelper {
     },
 }
 
+impl Message for ToHelper {
+    const ENCODING: Encoding = Encoding::Compact;
+}
+
 /// What the helper answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromHelper {
@@ -91,4 +97,8 @@ pub enum FromHelper {
         /// From where.
         origin: Origin,
     },
+}
+
+impl Message for FromHelper {
+    const ENCODING: Encoding = Encoding::Compact;
 }

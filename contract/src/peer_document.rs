@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 
 /// The peers of one node that its SSH rules name, and these rules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PeerDocument {
     /// For whom, which one, how long.
     pub header: Header,
@@ -31,6 +32,7 @@ pub struct PeerDocument {
 
 /// A peer, and what proves that a packet is its.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Peer {
     /// Its number.
     pub node: NodeId,

@@ -1,4 +1,7 @@
 //! The SSH rules of one node, and which of them decides a login.
+//!
+//! A field that is not known makes the whole document unusable: it may restrict what an older
+//! program would permit without it.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +12,7 @@ use crate::login::Login;
 
 /// One rule as control compiled it for one node: these peers may become these accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SshRule {
     /// Where it stands in the policy, such as `ssh[2]`; for records and explanations.
     pub origin: String,
@@ -50,6 +54,7 @@ pub enum CheckPeriod {
 
 /// The accounts of a rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Logins {
     /// The rule names root.
     #[serde(default)]
@@ -64,6 +69,7 @@ pub struct Logins {
 
 /// What a session under a rule may do, beyond a shell or a command of the client's choice.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rights {
     /// Which kinds of forwarding.
     #[serde(default)]
@@ -206,6 +212,20 @@ mod tests {
             },
             accept_env: Vec::new(),
             rights: Rights::default(),
+        }
+    }
+
+    #[test]
+    fn a_restriction_that_is_not_known_is_not_passed_over() {
+        let written = serde_json::to_value(rule(&[1], false, true, &[])).expect("writes");
+        let read = |rule: &serde_json::Value| serde_json::from_value::<SshRule>(rule.clone());
+        assert!(read(&written).is_ok());
+        for (place, field) in [("", "only_on_mondays"), ("/rights", "no_forwards_to")] {
+            let mut newer = written.clone();
+            newer["rights"] = serde_json::json!({});
+            newer.pointer_mut(place).expect("an object")[field] = true.into();
+            let error = read(&newer).expect_err("a newer rule").to_string();
+            assert!(error.contains(field), "{error}");
         }
     }
 

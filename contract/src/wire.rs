@@ -14,6 +14,49 @@ use thiserror::Error;
 
 use crate::broker::{MAX_MESSAGE_BYTES, MAX_MESSAGE_FDS, PROTOCOL};
 
+/// What travels in packets, and how it is written there.
+pub trait Message: Serialize + DeserializeOwned {
+    /// How.
+    const ENCODING: Encoding;
+}
+
+/// How a message is written; the packet's first byte tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// postcard's (<https://postcard.jamesmunns.com/wire-format>), for processes of one version:
+    /// the first byte is [`PROTOCOL`], and every other one is refused.
+    Compact,
+    /// JSON (RFC 8259), for processes that are upgraded apart: what is not known is passed over,
+    /// so a newer version may add variants, and fields with a default, and nothing else. The first
+    /// byte is `{`, the text's own.
+    Extensible,
+}
+
+impl Encoding {
+    fn write(self, message: &impl Serialize) -> Result<Vec<u8>, WireError> {
+        match self {
+            Self::Compact => {
+                postcard::to_extend(message, vec![PROTOCOL]).map_err(|_| WireError::Malformed)
+            }
+            Self::Extensible => serde_json::to_vec(message).map_err(|_| WireError::Malformed),
+        }
+    }
+
+    fn read<M: DeserializeOwned>(self, packet: &[u8]) -> Result<M, WireError> {
+        match (self, packet) {
+            (_, []) => Err(WireError::Closed),
+            (Self::Compact, [PROTOCOL, body @ ..]) => match postcard::take_from_bytes(body) {
+                Ok((message, [])) => Ok(message),
+                Ok(_) | Err(_) => Err(WireError::Malformed),
+            },
+            (Self::Compact, [version, ..]) => Err(WireError::Version(*version)),
+            (Self::Extensible, packet) => {
+                serde_json::from_slice(packet).map_err(|_| WireError::Malformed)
+            }
+        }
+    }
+}
+
 /// The most descriptors that the kernel puts into one packet (unix(7)). Room for all of them means
 /// that no control data is ever cut off, so that every descriptor that came can be closed.
 const SCM_MAX_FD: usize = 253;
@@ -70,12 +113,12 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), WireError> {
 ///
 /// # Errors
 /// [`WireError`]; nothing was sent then.
-pub fn send<M: Serialize>(
+pub fn send<M: Message>(
     socket: BorrowedFd<'_>,
     message: &M,
     fds: &[BorrowedFd<'_>],
 ) -> Result<(), WireError> {
-    let packet = postcard::to_extend(message, vec![PROTOCOL]).map_err(|_| WireError::Malformed)?;
+    let packet = M::ENCODING.write(message)?;
     if packet.len() > MAX_MESSAGE_BYTES || fds.len() > MAX_MESSAGE_FDS {
         return Err(WireError::TooLarge);
     }
@@ -110,18 +153,9 @@ pub fn send<M: Serialize>(
 ///
 /// # Errors
 /// [`WireError`]; [`WireError::Closed`] at the end of the stream.
-pub fn receive<M: DeserializeOwned>(
-    socket: BorrowedFd<'_>,
-) -> Result<(M, Vec<OwnedFd>), WireError> {
+pub fn receive<M: Message>(socket: BorrowedFd<'_>) -> Result<(M, Vec<OwnedFd>), WireError> {
     let (packet, fds) = receive_packet(socket.as_fd())?;
-    let (version, body) = packet.split_first().ok_or(WireError::Closed)?;
-    if *version != PROTOCOL {
-        return Err(WireError::Version(*version));
-    }
-    match postcard::take_from_bytes(body) {
-        Ok((message, [])) => Ok((message, fds)),
-        Ok(_) | Err(_) => Err(WireError::Malformed),
-    }
+    Ok((M::ENCODING.read(&packet)?, fds))
 }
 
 fn receive_packet(socket: BorrowedFd<'_>) -> Result<(Vec<u8>, Vec<OwnedFd>), WireError> {
@@ -183,7 +217,7 @@ fn owned_fds(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::{FromManager, FromSession, ToSession};
+    use crate::broker::{FromManager, FromSession, ToManager, ToSession};
 
     fn raw_send(socket: BorrowedFd<'_>, bytes: &[u8]) {
         nix::sys::socket::send(socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL).expect("sends");
@@ -222,18 +256,54 @@ mod tests {
     fn another_version_is_refused() {
         let (a, b) = pair().expect("a pair");
         raw_send(a.as_fd(), &[PROTOCOL + 1, 0]);
-        let received = receive::<FromManager>(b.as_fd());
+        let received = receive::<FromSession>(b.as_fd());
         assert!(matches!(received, Err(WireError::Version(v)) if v == PROTOCOL + 1));
     }
 
     #[test]
     fn bytes_after_a_message_are_refused() {
         let (a, b) = pair().expect("a pair");
-        raw_send(a.as_fd(), &[PROTOCOL, 0, 0]);
+        raw_send(a.as_fd(), &[PROTOCOL, 2, 0, 0]);
+        assert!(matches!(
+            receive::<FromSession>(b.as_fd()),
+            Err(WireError::Malformed)
+        ));
+        raw_send(a.as_fd(), br#"{"say":"Bind"}{"#);
         assert!(matches!(
             receive::<FromManager>(b.as_fd()),
             Err(WireError::Malformed)
         ));
+    }
+
+    #[test]
+    fn a_newer_versions_fields_are_passed_over_and_its_variants_are_unknown() {
+        let (a, b) = pair().expect("a pair");
+        let hears = |text: &str| {
+            raw_send(a.as_fd(), text.as_bytes());
+            receive::<FromManager>(b.as_fd()).expect("a message").0
+        };
+        assert_eq!(
+            hears(r#"{"say":"Describe","depth":2}"#),
+            FromManager::Describe
+        );
+        assert_eq!(
+            hears(r#"{"say":"Pause","seconds":5}"#),
+            FromManager::Unknown
+        );
+    }
+
+    #[test]
+    fn an_older_versions_description_has_no_forwards() {
+        let (a, b) = pair().expect("a pair");
+        let text = r#"{"say":"Described","connection":"c1","peer":2,"peer_name":"laptop",
+            "owner":"alice@example.com","address":"100.64.0.2","login":"alice","rule":"ssh[0]",
+            "since":7,"channels":[],"received":1,"sent":2}"#;
+        raw_send(a.as_fd(), text.as_bytes());
+        let Ok((ToManager::Described(description), _)) = receive(b.as_fd()) else {
+            panic!("no description");
+        };
+        assert_eq!(description.forwards, []);
+        assert_eq!(description.login.as_deref(), Some("alice"));
     }
 
     #[test]

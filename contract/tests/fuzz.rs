@@ -20,7 +20,7 @@ use meshd_contract::forward::{Endpoint, ForwardFailure, Origin};
 use meshd_contract::helper::{FromHelper, ToHelper};
 use meshd_contract::identity::NodeId;
 use meshd_contract::time::Timestamp;
-use serde::Serialize;
+use meshd_contract::wire::{Encoding, Message};
 
 /// Counts what the running thread has allocated.
 struct Counting;
@@ -144,8 +144,11 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn encoded(message: &impl Serialize) -> Vec<u8> {
-    postcard::to_extend(message, vec![PROTOCOL]).expect("encodes")
+fn encoded<M: Message>(message: &M) -> Vec<u8> {
+    match M::ENCODING {
+        Encoding::Compact => postcard::to_extend(message, vec![PROTOCOL]).expect("encodes"),
+        Encoding::Extensible => serde_json::to_vec(message).expect("encodes"),
+    }
 }
 
 fn to_manager() -> Vec<ToManager> {
@@ -156,7 +159,9 @@ fn to_manager() -> Vec<ToManager> {
             peer: 2,
             limits: ConnectionLimits::default(),
         },
-        ToManager::Refused("no connected TCP socket".to_owned()),
+        ToManager::Refused {
+            reason: "no connected TCP socket".to_owned(),
+        },
         ToManager::Described(Description {
             connection,
             peer: NodeId(2),

@@ -16,6 +16,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Executed by descriptor it would be called by that one's number.
+    let _ = nix::sys::prctl::set_name(c"meshd-helper");
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
         [word] if word == OsStr::new("sftp") => {

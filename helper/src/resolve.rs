@@ -4,6 +4,7 @@
 use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 
 use nix::fcntl::{F_SETFL, OFlag, fcntl};
@@ -56,7 +57,9 @@ impl Lookup {
         if host.contains('\n') {
             return Err(std::io::Error::other("Name or service not known"));
         }
-        let mut child = Command::new(std::env::current_exe()?)
+        // This program, also after an upgrade has put another one in its place.
+        let mut child = Command::new("/proc/self/exe")
+            .arg0("meshd-helper")
             .arg("resolve")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

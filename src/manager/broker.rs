@@ -16,6 +16,8 @@ use super::socket;
 
 /// Events can be lost where a directory is replaced between two looks.
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
+/// A broker that is being restarted takes its socket away for a moment.
+const RESTART: Duration = Duration::from_secs(3);
 
 /// Watches the socket for as long as somebody listens; tells also when the file of host keys beside
 /// it has another content.
@@ -49,20 +51,35 @@ async fn follow(path: &Path, sender: &watch::Sender<bool>) {
         if let Some(events) = &events {
             events.watch_around(path);
         }
-        let (there, keys) = (is_socket(path), read_host_keys(&beside(path)));
+        let there = is_socket(path) || *sender.borrow() && comes_back(path, events.as_ref()).await;
+        let keys = read_host_keys(&beside(path));
         sender.send_if_modified(|known| {
             let is_new = (*known, &host_keys) != (there, &keys);
             (*known, host_keys) = (there, keys);
             is_new
         });
         // Without events this is the pause between two looks.
-        let _ = timeout(LOOK_ANYWAY, async {
-            match &events {
-                Some(events) => events.next().await,
-                None => std::future::pending().await,
+        let _ = timeout(LOOK_ANYWAY, next(events.as_ref())).await;
+    }
+}
+
+/// Whether a socket that has gone is there again before SSH is taken for switched off.
+async fn comes_back(path: &Path, events: Option<&Events>) -> bool {
+    let there = async {
+        while !is_socket(path) {
+            next(events).await;
+            if let Some(events) = events {
+                events.watch_around(path);
             }
-        })
-        .await;
+        }
+    };
+    timeout(RESTART, there).await.is_ok() || is_socket(path)
+}
+
+async fn next(events: Option<&Events>) {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is not permitted, by policy, by root of the host, or by a bound.
 
+use meshd_contract::paths::HELPER_PROGRAM;
 use meshd_lab::{DEADLINE, Mesh};
 
 use crate::world::{ask, client, forward, policy, serve, wait_for_port};
@@ -148,18 +149,20 @@ fn nobody_reads_the_memory_of_a_helper_nor_stays_in_its_way() {
     .expect("an answer");
 }
 
-/// Puts a script in the helper's place.
+/// Puts the puppet in the helper's place.
 fn replace_helper(mesh: &Mesh, script: &str) {
     let web1 = mesh.host("web1");
-    web1.write("/tmp/helper", script).expect("a script");
-    web1.replace_program("/usr/lib/meshd/meshd-helper", "/tmp/helper")
+    web1.sh("mkdir -p /var/lib/puppet").expect("a directory");
+    web1.write("/var/lib/puppet/script", script)
+        .expect("a script");
+    web1.replace_program(HELPER_PROGRAM, "/usr/lib/meshd/puppet")
         .expect("replaced");
 }
 
 #[test]
 fn a_helper_that_breaks_the_form_is_killed_and_the_session_goes_on() {
     let mesh = Mesh::of_two().expect("a mesh");
-    replace_helper(&mesh, "#!/bin/sh\necho rubbish >&3\nexec sleep 1000\n");
+    replace_helper(&mesh, "nonsense");
     let said = refusal(&mesh, "127.0.0.1:22");
     assert!(
         said.contains("the helper of this connection has ended"),
@@ -178,7 +181,7 @@ fn a_silent_helper_fails_by_its_deadline_and_holds_up_nothing() {
     mesh.host("web1")
         .write("/etc/meshd/ssh.toml", "[limits]\nconnect = 1\n")
         .expect("written");
-    replace_helper(&mesh, "#!/bin/sh\nexec sleep 1000\n");
+    replace_helper(&mesh, "silence");
     let master = ["-M", "-S", "/tmp/mux", "-L", "7001:localhost:22"];
     let mut ssh = forward(&mesh, &master);
     wait_for_port(&mesh, "laptop", 7001);
@@ -187,7 +190,7 @@ fn a_silent_helper_fails_by_its_deadline_and_holds_up_nothing() {
         .expect("a client");
     meshd_lab::wait_for("the helper", DEADLINE, || {
         let all = mesh.host("web1").processes().ok()?;
-        let helper = |p: &meshd_lab::Process| p.user == "alice" && p.name == "sleep";
+        let helper = |p: &meshd_lab::Process| p.command == "meshd-helper sockets";
         all.iter().any(helper).then_some(())
     })
     .expect("a helper");

@@ -1,5 +1,6 @@
 //! From the client to what the host reaches.
 
+use meshd_contract::paths::HELPER_PROGRAM;
 use meshd_lab::{DEADLINE, Mesh, wait_for};
 
 use crate::world::{LONG, ask, client, forward, helpers, mesh_of_three, serve, wait_for_port};
@@ -20,6 +21,27 @@ fn a_local_port_reaches_a_port_of_the_host_both_ways() {
     // Sends only when the client has sent everything: the one end leaves the other direction.
     assert_eq!(ask(&mesh, "laptop", 7002, "hello").stdout, "hello");
     assert_eq!(helpers(&mesh, "web1"), ["alice"]);
+}
+
+#[test]
+fn an_upgrade_since_the_login_leaves_a_connection_the_helper_of_its_own_version() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let _echo = serve(&mesh, "web1", "bob", ["echo", "tcp", "127.0.0.1", "8001"]);
+    let replace = |program: &str| {
+        let replaced = mesh.host("web1").replace_program(HELPER_PROGRAM, program);
+        replaced.expect("another program");
+    };
+    let _early = forward(&mesh, &["-L", "7001:localhost:8001"]);
+    wait_for_port(&mesh, "laptop", 7001);
+    assert_eq!(ask(&mesh, "laptop", 7001, "first").stdout, "first");
+    let _late = forward(&mesh, &["-L", "7002:localhost:8001"]);
+    wait_for_port(&mesh, "laptop", 7002);
+    replace("/bin/false");
+    // The one helper runs and looks the name up again; the other is started only now.
+    for port in [7001, 7002] {
+        assert_eq!(ask(&mesh, "laptop", port, "second").stdout, "second");
+    }
+    assert_eq!(helpers(&mesh, "web1"), ["alice", "alice"]);
 }
 
 #[test]

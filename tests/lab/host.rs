@@ -207,7 +207,7 @@ impl Host {
     /// [`crate::LabError::Failed`] with what failed.
     pub fn replace_program(&self, place: &str, program: &str) -> Result<()> {
         self.sh(&format!(
-            "umount {place}; cp {program} {place} && chmod 755 {place}"
+            "umount --lazy {place}; cp {program} {place} && chmod 755 {place}"
         ))
         .map(drop)
     }

@@ -27,7 +27,7 @@ use crate::evidence::Bound;
 use crate::machine::Request;
 use crate::memory;
 use crate::pam::{AccountChecked, Pam, PamError};
-use crate::process::{self, Identity, Plan, StartError};
+use crate::process::{self, Identity, Plan, Program, StartError};
 use crate::pty::{self, Terminal};
 use crate::record::{self, Event, Fact, Records};
 
@@ -177,7 +177,7 @@ impl Channels {
         let (theirs, ours) = stdio(terminal.as_ref())?;
         let descriptors: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         let pid = process::start(&Plan {
-            program: &program,
+            program: Program::Path(&program),
             arguments: &arguments,
             environment: &environment,
             descriptors: &descriptors,

@@ -17,14 +17,15 @@ use meshd_contract::helper::{FromHelper, ToHelper};
 use meshd_contract::paths::HELPER_PROGRAM;
 use meshd_contract::wire::{self, WireError};
 use nix::errno::Errno;
-use nix::fcntl::{F_SETFL, OFlag, fcntl};
+use nix::fcntl::{F_SETFL, OFlag, fcntl, open};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use thiserror::Error;
 
 use super::now;
 use crate::config::Config;
-use crate::process::{self, Identity, Plan, StartError};
+use crate::process::{self, Identity, Plan, Program, StartError};
 use crate::record::{self, Event, Records};
 use helper::{Broken, Helper, Pending};
 use open::OpenForwards;
@@ -65,6 +66,9 @@ pub(super) enum Outcome {
 /// The helper, while one runs, what it does, and the connections that came of it.
 pub(super) struct Forwards {
     records: Records,
+    /// The helper's program of this worker's own version: an upgrade may put another one in its
+    /// place before the first forward.
+    program: Result<OwnedFd, Errno>,
     anywhere: bool,
     seconds: u32,
     helper: Option<Helper>,
@@ -88,6 +92,11 @@ impl Forwards {
     pub(super) fn new(records: &Records, config: &Config) -> Self {
         Self {
             records: records.clone(),
+            program: open(
+                HELPER_PROGRAM,
+                OFlag::O_PATH | OFlag::O_CLOEXEC,
+                Mode::empty(),
+            ),
             anywhere: config.gateway_ports,
             seconds: config.limits.connect,
             helper: None,
@@ -112,11 +121,11 @@ impl Forwards {
     ) -> Result<(), HelperError> {
         let (socket, remote) = wire::pair()?;
         fcntl(&socket, F_SETFL(OFlag::O_NONBLOCK))?;
-        let program = CString::new(HELPER_PROGRAM).map_err(|_| Errno::EINVAL)?;
+        let program = self.program.as_ref().map_err(|errno| *errno)?;
         let null = process::null().map_err(|_| Errno::last())?;
         let null = null.as_fd();
         let pid = process::start(&Plan {
-            program: &program,
+            program: Program::Open(program.as_fd()),
             arguments: &[c"meshd-helper".into(), c"sockets".into()],
             environment,
             descriptors: &[null, null, null, remote.as_fd()],
@@ -324,7 +333,7 @@ pub(super) fn remove(
     }
     let program = CString::new(HELPER_PROGRAM).map_err(|_| Errno::EINVAL)?;
     process::start(&Plan {
-        program: &program,
+        program: Program::Path(&program),
         arguments: &[&[c"meshd-helper".into(), c"remove".into()], left].concat(),
         environment: &[],
         descriptors: &[null, null, null],

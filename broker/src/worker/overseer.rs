@@ -32,14 +32,14 @@ impl Overseer {
         self.0.as_ref()
     }
 
-    /// The next order, if there is one. A manager that says anything else is not listened to any
-    /// more.
+    /// The next order, if there is one. A manager that says what no manager says is not listened
+    /// to any more; one that is newer may say what is not known here.
     pub(super) fn hear(&mut self) -> Option<Order> {
         let socket = self.0.as_ref()?;
         match wire::receive::<FromManager>(socket.as_fd()) {
             Ok((FromManager::Describe, _)) => Some(Order::Describe),
             Ok((FromManager::End, _)) => Some(Order::End),
-            Err(WireError::WouldBlock) => None,
+            Ok((FromManager::Unknown, _)) | Err(WireError::WouldBlock) => None,
             Ok((FromManager::Bind, _))
             | Err(
                 WireError::Closed

@@ -14,7 +14,7 @@ use nix::unistd::{Pid, User};
 
 use super::Refusal;
 use crate::log;
-use crate::process::{self, Identity, Plan};
+use crate::process::{self, Identity, Plan, Program};
 
 pub(super) struct SessionProcess {
     connection: String,
@@ -124,7 +124,7 @@ fn start(tcp: &OwnedFd, link: &OwnedFd, worker: &OwnedFd) -> Result<Pid, Refusal
     let stderr = std::io::stderr();
     let log = stderr.as_fd();
     Ok(process::start(&Plan {
-        program: &program,
+        program: Program::Path(&program),
         arguments: std::slice::from_ref(&program),
         environment: &[],
         descriptors: &[

@@ -82,8 +82,8 @@ impl Sockets {
             ToManager::Bound {
                 connection, limits, ..
             } => Taken { connection, limits },
-            ToManager::Refused(reason) => return Err(HandOffError::Refused(reason)),
-            ToManager::Described(_) => return Err(WireError::Malformed.into()),
+            ToManager::Refused { reason } => return Err(HandOffError::Refused(reason)),
+            ToManager::Described(_) | ToManager::Unknown => return Err(WireError::Malformed.into()),
         };
         Ok((taken, self.worker, self.link))
     }
@@ -93,8 +93,10 @@ fn connect_to(path: &Path) -> nix::Result<OwnedFd> {
     let end = Instant::now() + RESTART;
     loop {
         match connect_now(path) {
-            // Nobody listens on the socket that is there: the broker begins again.
-            Err(Errno::ECONNREFUSED) if Instant::now() < end => std::thread::sleep(PAUSE),
+            // Nobody listens on the socket, or it is gone: the broker begins again.
+            Err(Errno::ECONNREFUSED | Errno::ENOENT) if Instant::now() < end => {
+                std::thread::sleep(PAUSE)
+            }
             connected => return connected,
         }
     }

@@ -2,11 +2,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use meshd_contract::wire::{self, WireError};
+use meshd_contract::wire::{self, Message, WireError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -31,7 +29,7 @@ impl Packets {
     ///
     /// # Errors
     /// [`WireError`]; [`WireError::Closed`] at the end.
-    pub(super) async fn receive<M: DeserializeOwned>(&self) -> Result<M, WireError> {
+    pub(super) async fn receive<M: Message>(&self) -> Result<M, WireError> {
         let received = self.0.async_io(Interest::READABLE, |socket| {
             match wire::receive::<M>(socket.as_fd()) {
                 Err(WireError::WouldBlock) => Err(std::io::ErrorKind::WouldBlock.into()),
@@ -51,7 +49,7 @@ impl Packets {
     ///
     /// # Errors
     /// [`WireError`]; nothing was sent then.
-    pub(super) fn send(&self, message: &impl Serialize) -> Result<(), WireError> {
+    pub(super) fn send(&self, message: &impl Message) -> Result<(), WireError> {
         wire::send(self.0.get_ref().as_fd(), message, &[])
     }
 }

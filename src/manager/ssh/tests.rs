@@ -139,7 +139,12 @@ async fn a_connection_is_counted_until_worker_and_session_process_have_ended() {
 async fn a_refusal_closes_the_connection() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("broker.sock");
-    let broker = answering(broker(&path), ToManager::Refused("no peer".to_owned()));
+    let broker = answering(
+        broker(&path),
+        ToManager::Refused {
+            reason: "no peer".to_owned(),
+        },
+    );
     let (mut client, server) = tcp_pair();
     let refused = Service::default().hand_over(server, &path, &key()).await;
     assert!(matches!(refused, Err(HandOffError::Refused(reason)) if reason == "no peer"));
@@ -317,7 +322,9 @@ async fn what_is_no_worker_is_let_go() {
     until(|| service.connections.count() == 1).await;
     wire::send(
         other.as_fd(),
-        &ToManager::Refused("not Bind".to_owned()),
+        &ToManager::Refused {
+            reason: "not Bind".to_owned(),
+        },
         &[],
     )
     .expect("sends");

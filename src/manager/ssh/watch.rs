@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshd_contract::broker::{FromManager, ToManager, ToManagerLink};
-use meshd_contract::wire::WireError;
+use meshd_contract::wire::{Message, WireError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -108,7 +108,8 @@ impl Watch {
                     let _ = reply.send(());
                 }
             }
-            Ok(ToManager::Bound { .. } | ToManager::Refused(_)) => self.drop_worker(None),
+            Ok(ToManager::Unknown) => {}
+            Ok(ToManager::Bound { .. } | ToManager::Refused { .. }) => self.drop_worker(None),
             Err(WireError::Closed) => self.drop_worker(None),
             Err(error) => self.drop_worker(Some(error)),
         }
@@ -133,12 +134,13 @@ impl Watch {
                 self.has_reported = true;
                 self.slot.reports(report);
             }
+            Ok(ToManagerLink::Unknown) => {}
             Ok(ToManagerLink::Sandbox(_)) | Err(_) => self.link = None,
         }
     }
 }
 
-async fn receive<M: serde::de::DeserializeOwned>(socket: Option<&Packets>) -> Result<M, WireError> {
+async fn receive<M: Message>(socket: Option<&Packets>) -> Result<M, WireError> {
     match socket {
         Some(socket) => socket.receive().await,
         None => std::future::pending().await,

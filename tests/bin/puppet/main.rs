@@ -7,6 +7,7 @@
 //! | `puppet call ADDRESS FIRST COUNT AT_ONCE` | clients, each with the seed of its session process |
 //! | `puppet search PID FILE` | root, who looks for a host key in a process |
 //! | the session process's name, without arguments | a session process that does what `/var/lib/puppet/script` says |
+//! | `meshd-helper sockets` | a helper that says nothing, or nonsense where the script is `nonsense` |
 //! | `recorder`, `-recorder` | a login shell that writes down who runs it |
 
 mod client;
@@ -23,12 +24,16 @@ mod search;
 mod trespass;
 
 use std::io::Write;
+use std::os::fd::BorrowedFd;
 
 /// The descriptor on which a session process has its client.
 const CLIENT: i32 = 3;
 
 /// The descriptor on which a session process speaks with its worker.
 const WORKER: i32 = 5;
+
+/// The descriptor on which a helper has its worker.
+const HELPERS_WORKER: i32 = 3;
 
 /// What a session process is to do: lines for [`script`], or the one word `random`.
 const SCRIPT: &str = "/var/lib/puppet/script";
@@ -44,6 +49,7 @@ fn main() {
         [_, "serve", address, device] => manager::serve(address, device),
         [_, "call", address, first, count, at_once] => client::run(address, first, count, at_once),
         [_, "search", pid, file] => search::run(pid, file),
+        ["meshd-helper", "sockets"] => play_helper(),
         [_] => {
             let script = std::fs::read_to_string(SCRIPT).expect("a script");
             if script.trim() == "random" {
@@ -53,6 +59,18 @@ fn main() {
             }
         }
         _ => panic!("{words:?} is nothing that the puppet plays"),
+    }
+}
+
+/// Until it is killed.
+fn play_helper() {
+    if std::fs::read_to_string(SCRIPT).is_ok_and(|script| script.trim() == "nonsense") {
+        // SAFETY: the worker starts a helper with its socket at this number.
+        let worker = unsafe { BorrowedFd::borrow_raw(HELPERS_WORKER) };
+        nix::unistd::write(worker, b"nonsense").expect("the worker listens");
+    }
+    loop {
+        std::thread::park();
     }
 }
 
