@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 
-use meshd_lab::{DEADLINE, Host, Mesh, wait_for};
+use meshd_lab::{DEADLINE, Host, Kind, Mesh, Owner, wait_for};
 
 /// What logind says of a session (loginctl(1)).
 fn session(host: &Host, id: &str) -> BTreeMap<String, String> {
@@ -61,6 +61,39 @@ fn a_session_is_logind_s_with_its_terminal_and_caller() {
 fn session_address(mesh: &Mesh) -> String {
     let asked = mesh.ssh("laptop", &["alice@web1", "echo ${SSH_CLIENT%% *}"]);
     asked.succeed().expect("a login").stdout.trim().to_owned()
+}
+
+#[test]
+fn a_host_joins_by_itself_with_a_credential_of_systemd_as_the_page_says() {
+    const PAGE: &str = include_str!("../docs/installation.md");
+    let mesh = Mesh::start_with(&[("web1", Kind::Booted)]).expect("a mesh");
+    mesh.set_policy(&meshd_lab::policy_for_alice(&["alice"]))
+        .expect("a policy");
+    let web1 = mesh.host("web1");
+    let key = mesh.auth_key(Owner::Tag("tag:web")).expect("a key");
+    web1.write("/etc/meshd/auth-key", format!("{key}\n"))
+        .expect("written");
+    web1.sh("chmod 600 /etc/meshd/auth-key").expect("root's");
+    let (_, unit) = PAGE.split_once("```ini\n").expect("the unit");
+    let (unit, _) = unit.split_once("```").expect("its end");
+    let control_key = mesh.control_key().expect("control's key");
+    let unit = unit
+        .replace("https://control.example.com:8443", &mesh.control_url())
+        .replace("=KEY\n", &format!("={control_key}\n"));
+    web1.write("/etc/systemd/system/meshd-join.service", unit)
+        .expect("written");
+    web1.sh("systemctl start meshd meshd-join || { journalctl -u meshd-join >&2; exit 1; }")
+        .expect("it joins");
+    let status = web1.sh("mesh status").expect("a node").stdout;
+    assert!(status.contains("tag:web"), "{status}");
+    // Once it is a node, a start is no second join.
+    web1.sh("systemctl start meshd-join")
+        .expect("nothing to do");
+    let nodes = mesh
+        .meshd_control(&["nodes", "list"])
+        .expect("a list")
+        .stdout;
+    assert_eq!(nodes.matches("web1").count(), 1, "{nodes}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use crate::building::{OLD, OLD_DEBS, OLD_RPMS, build, repository};
+use crate::building::{OLD, OLD_DEBS, OLD_RPMS, build, repository, succeed};
 
 /// The C library of RHEL 9; Debian 12 and Ubuntu 22.04 have newer ones.
 const C_LIBRARY: (u32, u32) = (2, 34);
@@ -42,6 +42,22 @@ fn two_builds_give_the_same_bytes() {
         let same = fs::read(one).expect("a package") == fs::read(&other).expect("a package");
         assert!(same, "{} and {} differ", one.display(), other.display());
     }
+}
+
+#[test]
+fn the_selinux_module_compiles_against_this_systems_policy() {
+    let built = meshd_lab::build_directory().expect("the folder of this build");
+    let folder = built.join("selinux");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).expect("a folder");
+    for file in ["meshd.te", "meshd.fc"] {
+        let source = repository().join("packaging/selinux").join(file);
+        fs::copy(source, folder.join(file)).expect("the module's source");
+    }
+    let mut make = Command::new("make");
+    make.args(["-f", "/usr/share/selinux/devel/Makefile", "meshd.pp"]);
+    succeed(make.current_dir(&folder));
+    assert!(folder.join("meshd.pp").exists());
 }
 
 #[test]

@@ -74,6 +74,9 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         install()?;
     }
     make_files()?;
+    // In a container systemd leaves this to whoever has made it; without it a service's credentials
+    // are mounted where the service does not see them.
+    root::mount_over("/", None, MsFlags::MS_REC | MsFlags::MS_SHARED, None)?;
     announce(READY)?;
     let error = Command::new("/lib/systemd/systemd")
         .env_clear()
