@@ -139,6 +139,9 @@ pub struct Status {
     pub state: State,
     /// One sentence on what is wrong, if something is.
     pub problem: Option<String>,
+    /// What another program has taken away and the manager has put back; none where nothing was.
+    #[serde(default)]
+    pub repairs: Option<Repairs>,
     /// The control server, where the host has one.
     pub control: Option<Control>,
     /// This node, once its network document is there.
@@ -157,6 +160,17 @@ pub struct Status {
     pub documents: Option<Documents>,
     /// Every other node that this one knows.
     pub peers: Vec<Node>,
+}
+
+/// What was put back since the manager started.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Repairs {
+    /// How often.
+    pub count: u64,
+    /// When last.
+    pub last_at: Timestamp,
+    /// What, the last time.
+    pub what: String,
 }
 
 /// The control server of a node.

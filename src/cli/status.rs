@@ -81,6 +81,14 @@ fn describe(status: &Status, now: Timestamp) -> String {
     if let Some(problem) = &status.problem {
         line("problem", problem);
     }
+    if let Some(repairs) = &status.repairs {
+        let ago = now.0.saturating_sub(repairs.last_at.0);
+        let (count, what) = (repairs.count, &repairs.what);
+        line(
+            "repaired",
+            &format!("{count} times, last {ago} s ago: {what}"),
+        );
+    }
     if let Some(node) = &status.node {
         let domain = status.domain.as_deref().unwrap_or_default();
         line("node", &format!("{}.{domain}, {}", node.name, node.owner));

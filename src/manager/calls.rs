@@ -215,8 +215,7 @@ impl Daemon {
     /// Tells those who have waited for too long what is missing.
     pub(super) fn expire_waiters(&mut self) {
         let now = Instant::now();
-        let known = self.problem.clone().or_else(|| self.away.clone());
-        let sentence = known.unwrap_or_else(|| {
+        let sentence = self.problem().unwrap_or_else(|| {
             format!(
                 "control has sent no documents within {} s: see journalctl -u meshd",
                 UP_DEADLINE.as_secs()
@@ -252,7 +251,8 @@ impl Daemon {
         Status {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             state: self.mesh_state(),
-            problem: self.problem.clone().or_else(|| self.away.clone()),
+            problem: self.problem(),
+            repairs: self.repairs.status(),
             control: self.state.as_ref().map(|state| Control {
                 url: state.control.clone(),
                 fingerprint: state.control_key.fingerprint(),
@@ -272,6 +272,12 @@ impl Daemon {
                 .map(|document| status::peers(document, &states))
                 .unwrap_or_default(),
         }
+    }
+
+    /// What a person should know first.
+    fn problem(&self) -> Option<String> {
+        let here = self.repairs.problem.as_ref().or(self.problem.as_ref());
+        here.or(self.away.as_ref()).cloned()
     }
 
     fn mesh_state(&self) -> MeshState {

@@ -8,7 +8,7 @@ use meshd_contract::node_api::Report;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::api::{self, Call};
 use super::broker;
@@ -18,6 +18,8 @@ use super::control::stream::{self, FromControl, Versions};
 use super::documents::{Change, Documents};
 use super::error::Error;
 use super::fd_store::{FdStore, Left};
+use super::keeping::Repairs;
+use super::kernel_events::{KernelEvents, Touched};
 use super::mesh::{self, Mesh};
 use super::options::Options;
 use super::ssh::Service;
@@ -44,6 +46,11 @@ pub struct Daemon {
     ssh_hosts: SshHosts,
     /// What is wrong on this host.
     pub(super) problem: Option<String>,
+    pub(super) repairs: Repairs,
+    /// The device's number when it was last there.
+    device_index: Option<u32>,
+    /// Whether the kernel says at once what somebody changes.
+    pub(super) hears_kernel: bool,
     /// Why control is away.
     pub(super) away: Option<String>,
     pub(super) connected: bool,
@@ -101,6 +108,9 @@ impl Daemon {
             service: Service::take_back(left, FdStore::from_environment()).await,
             ssh_hosts,
             problem: None,
+            repairs: Repairs::default(),
+            device_index: None,
+            hears_kernel: false,
             away: None,
             connected: false,
             ssh,
@@ -133,6 +143,10 @@ impl Daemon {
         let mut interrupt = signals(SignalKind::interrupt())?;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut kernel = KernelEvents::open(&self.options.device)
+            .inspect_err(|error| tracing::warn!(%error, "changes are noticed a little later"))
+            .ok();
+        self.hears_kernel = kernel.is_some();
         self.start().await;
         if !self.is_wanted() {
             self.service.drop_listeners().await;
@@ -152,11 +166,11 @@ impl Daemon {
                         self.refresh().await;
                     }
                 }
-                () = failed(self.mesh.as_mut()) => {
-                    tracing::error!("the WireGuard device has failed: it is brought up again");
-                    self.release().await;
-                    self.refresh().await;
+                () = failed(self.mesh.as_mut()) => self.device_failed().await,
+                touched = next(kernel.as_mut(), self.device_index) => {
+                    self.kernel_says(touched).await;
                 }
+                () = sleep_until(self.report_at), if self.can_report() => self.report().await,
                 _ = ticks.tick() => self.tick().await,
             }
         }
@@ -218,6 +232,7 @@ impl Daemon {
         self.reported = None;
         self.was_reported = false;
         self.problem = None;
+        self.repairs.problem = None;
         self.away = None;
         self.mesh.take()
     }
@@ -335,7 +350,10 @@ impl Daemon {
             return;
         };
         match self.make_fit(&state, &document).await {
-            Ok(()) => self.problem = expiry(&document),
+            Ok(()) => {
+                self.problem = expiry(&document);
+                self.settle_repairs();
+            }
             Err(error) => {
                 let sentence = error.to_string();
                 if self.problem.as_ref() != Some(&sentence) {
@@ -353,14 +371,14 @@ impl Daemon {
 
     async fn make_fit(&mut self, state: &State, document: &NetworkDocument) -> Result<(), Error> {
         let ssh = *self.ssh.borrow();
-        let now = clock::now();
         if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.fits(document)) {
-            mesh.update(document, ssh, now).await?;
+            mesh.update(document, ssh, clock::now()).await?;
             return self.ssh_hosts.write(document);
         }
         self.release().await;
-        let key = &state.wireguard_key;
-        let mesh = Mesh::bring_up(&self.options, key, document, &self.service, ssh, now).await?;
+        let (key, index) = (&state.wireguard_key, self.device_index);
+        let mesh = Mesh::bring_up(&self.options, key, document, &self.service, ssh, index).await?;
+        self.device_index = Some(mesh.index());
         tracing::info!(
             wireguard = mesh.kind(),
             v4 = %document.addresses.v4,
@@ -378,12 +396,7 @@ impl Daemon {
         if self.is_watched {
             notify(sd_notify::NotifyState::Watchdog);
         }
-        if let Some(mesh) = &mut self.mesh
-            && let Err(error) = mesh.look_after_peers(clock::now()).await
-        {
-            tracing::error!(%error, "the device has gone: it is brought up again");
-            self.release().await;
-        }
+        self.look_around().await;
         if self.needs_refresh() {
             self.refresh().await;
         }
@@ -393,6 +406,9 @@ impl Daemon {
 
     /// Whether something failed before, or a key or the document has expired since.
     fn needs_refresh(&self) -> bool {
+        if self.mesh.is_none() && self.repairs.are_paused() {
+            return false;
+        }
         let document = self.documents.as_ref().and_then(Documents::network);
         let (Some(mesh), Some(document), None) = (&self.mesh, document, &self.problem) else {
             return true;
@@ -401,7 +417,7 @@ impl Daemon {
     }
 
     /// Closes every socket and leaves the device and its rules, so that they can be adopted again.
-    async fn release(&mut self) {
+    pub(super) async fn release(&mut self) {
         if let Some(mesh) = self.mesh.take() {
             mesh.release().await;
         }
@@ -434,6 +450,13 @@ fn expiry(document: &NetworkDocument) -> Option<String> {
 async fn failed(mesh: Option<&mut Mesh>) {
     match mesh {
         Some(mesh) => mesh.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next(kernel: Option<&mut KernelEvents>, index: Option<u32>) -> Touched {
+    match kernel {
+        Some(kernel) => kernel.next(index).await,
         None => std::future::pending().await,
     }
 }

@@ -114,6 +114,7 @@ async fn check_host(options: &Options, state: &State) -> Result<(), Error> {
         port: options.wireguard_port,
         key: state.wireguard_key.clone(),
         mtu: 0,
+        index: None,
     };
     wireguard::check(options.wireguard, &settings, &links).await
 }

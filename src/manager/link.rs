@@ -12,6 +12,8 @@ use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::error::Error;
 
+mod lacks;
+
 /// The smallest MTU that IPv6 permits (RFC 8200, section 5); every path carries it.
 const LOWEST_MTU: u32 = 1280;
 /// The greatest that is useful: an Ethernet frame less what WireGuard adds.
@@ -37,6 +39,8 @@ pub struct Link {
     pub index: u32,
     /// What it is.
     pub kind: Kind,
+    /// Whether it is up.
+    pub is_up: bool,
     mtu: u32,
     usable: bool,
 }
@@ -74,12 +78,20 @@ impl Links {
         }
     }
 
-    /// Creates a WireGuard device, down.
+    /// Creates a WireGuard device, down; with this number, where one is given and free.
     ///
     /// # Errors
     /// [`Error::NoKernelWireGuard`] or [`Error::Network`].
-    pub async fn add_wireguard(&self, device: &str) -> Result<(), Error> {
-        let message = rtnetlink::LinkWireguard::new(device).build();
+    pub async fn add_wireguard(&self, device: &str, index: Option<u32>) -> Result<(), Error> {
+        let mut message = rtnetlink::LinkWireguard::new(device).build();
+        if let Some(index) = index {
+            message.header.index = index;
+            let added = self.handle.link().add(message.clone()).execute().await;
+            if added.is_ok() {
+                return Ok(());
+            }
+            message.header.index = 0;
+        }
         match self.handle.link().add(message).execute().await {
             Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::EOPNOTSUPP => {
                 Err(Error::NoKernelWireGuard)
@@ -133,16 +145,30 @@ impl Links {
         set.map_err(|error| fault(format!("bringing {device} up"), &error))
     }
 
-    /// Gives the device, which is up, its addresses and routes; what is right already stays as
-    /// it is.
+    /// Takes the device down, so that no packet passes; one that is not there is no error.
     ///
     /// # Errors
     /// [`Error::Network`].
-    pub async fn configure(&self, device: &str, addresses: &MeshAddresses) -> Result<(), Error> {
+    pub async fn close(&self, device: &str) -> Result<(), Error> {
+        let Some(link) = self.find(device).await? else {
+            return Ok(());
+        };
+        let down = LinkUnspec::new_with_index(link.index).down().build();
+        let set = self.handle.link().set(down).execute().await;
+        set.map_err(|error| fault(format!("taking {device} down"), &error))
+    }
+
+    /// Gives the device, which is up, its addresses and routes; what is right already stays as
+    /// it is. Returns the device's number.
+    ///
+    /// # Errors
+    /// [`Error::Network`].
+    pub async fn configure(&self, device: &str, addresses: &MeshAddresses) -> Result<u32, Error> {
         let link = self.existing(device).await?;
         self.replace_addresses(device, link.index, addresses)
             .await?;
-        self.add_routes(device, link.index).await
+        self.add_routes(device, link.index).await?;
+        Ok(link.index)
     }
 
     async fn existing(&self, device: &str) -> Result<Link, Error> {
@@ -275,6 +301,7 @@ fn described(message: &LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
         kind: Kind::Other,
+        is_up: message.header.flags.contains(LinkFlags::Up),
         mtu: 0,
         usable: message.header.flags.contains(LinkFlags::Up)
             && !message.header.flags.contains(LinkFlags::Loopback),

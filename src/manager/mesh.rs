@@ -20,10 +20,15 @@ use super::link::Links;
 use super::names::Names;
 use super::nft::Nft;
 use super::options::Options;
+use super::ruleset::Ruleset;
 use super::ssh::{Service, Ssh};
 use super::state::Secret;
 use super::wireguard::diff::{Change, WantedPeer, diff, next_endpoint};
 use super::wireguard::{self, PeerState, Peers, Settings, WireGuard};
+
+mod upkeep;
+
+pub use upkeep::Lack;
 
 /// The most peers that are greeted when the mesh comes up.
 const MAX_GREETINGS: usize = 64;
@@ -43,6 +48,9 @@ pub struct Mesh {
     service: Service,
     addresses: MeshAddresses,
     mtu: u32,
+    index: u32,
+    /// Whether the device is down because there are no rules.
+    is_closed: bool,
     wanted: Vec<WantedPeer>,
     last_dump: Peers,
 }
@@ -50,7 +58,9 @@ pub struct Mesh {
 impl Mesh {
     /// Brings everything up, or adopts what an earlier run left.
     ///
-    /// The rules come first, so that no packet passes before them.
+    /// The rules come first, so that no packet passes before them. A device that is made gets the
+    /// number `index` again, where one is given: sockets are bound to a device by its number, and
+    /// those of open connections find it again then.
     ///
     /// # Errors
     /// [`Error`]; what this call has made is gone again then.
@@ -60,13 +70,25 @@ impl Mesh {
         document: &NetworkDocument,
         service: &Service,
         ssh: bool,
-        now: Timestamp,
+        index: Option<u32>,
     ) -> Result<Self, Error> {
         let links = Links::connect()?;
         let is_new = links.find(&options.device).await?.is_none();
         let mut nft = Nft::default();
-        nft.write(rules(options, document, ssh, now)).await?;
-        match Self::assemble(options, key, document, service, links, nft).await {
+        let written = nft.write(rules(options, document, ssh, clock::now())).await;
+        if let Err(error) = written {
+            close_without_rules(&links, &options.device).await?;
+            return Err(error);
+        }
+        let mtu = links.tunnel_mtu(&options.device).await?;
+        let settings = Settings {
+            device: options.device.clone(),
+            port: options.wireguard_port,
+            key: key.clone(),
+            mtu,
+            index,
+        };
+        match Self::assemble(options, &settings, document, service, links, nft).await {
             Ok(mut mesh) => {
                 mesh.listen(ssh).await;
                 greet(document, &mesh.wanted);
@@ -84,25 +106,18 @@ impl Mesh {
 
     async fn assemble(
         options: &Options,
-        key: &Secret,
+        settings: &Settings,
         document: &NetworkDocument,
         service: &Service,
         links: Links,
         nft: Nft,
     ) -> Result<Self, Error> {
-        let mtu = links.tunnel_mtu(&options.device).await?;
-        let settings = Settings {
-            device: options.device.clone(),
-            port: options.wireguard_port,
-            key: key.clone(),
-            mtu,
-        };
-        let mut wireguard = wireguard::open(options.wireguard, &settings, &links).await?;
+        let mut wireguard = wireguard::open(options.wireguard, settings, &links).await?;
         let now = clock::now();
         let wanted = wanted(document, now);
         let changes = diff(&wireguard.dump().await?, &wanted, now);
         wireguard.apply(changes).await?;
-        links
+        let index = links
             .configure(&options.device, &document.addresses)
             .await?;
         let (names, receiver) = watch::channel(Arc::new(Names::from_document(document)));
@@ -116,7 +131,9 @@ impl Mesh {
             ssh: None,
             service: service.clone(),
             addresses: document.addresses,
-            mtu,
+            mtu: settings.mtu,
+            index,
+            is_closed: false,
             wanted,
             last_dump: Peers::new(),
         })
@@ -191,11 +208,12 @@ impl Mesh {
         }
     }
 
-    /// Tries the next endpoint of peers that do not answer at the present one.
+    /// Tries the next endpoint of peers that do not answer at the present one; says whether
+    /// somebody else has changed the peers.
     ///
     /// # Errors
     /// [`Error`], also when the device has gone.
-    pub async fn look_after_peers(&mut self, now: Timestamp) -> Result<(), Error> {
+    pub async fn look_after_peers(&mut self, now: Timestamp) -> Result<Option<Lack>, Error> {
         let dump = self.wireguard.dump().await?;
         let nothing = PeerState::default();
         let mut changes = Vec::new();
@@ -212,8 +230,10 @@ impl Mesh {
                 });
             }
         }
+        let lack = self.lacking_peers(&dump, now);
         self.last_dump = dump;
-        self.wireguard.apply(changes).await
+        self.wireguard.apply(changes).await?;
+        Ok(lack)
     }
 
     /// Ends when the device has failed and the mesh must be brought up again.
@@ -277,6 +297,14 @@ impl Mesh {
         }
         self.wireguard.remove().await?;
         self.nft.remove().await
+    }
+}
+
+/// A device that an earlier run left is taken down where its rules are gone and cannot be written.
+async fn close_without_rules(links: &Links, device: &str) -> Result<(), Error> {
+    match Ruleset::read() {
+        Ok(None) => links.close(device).await,
+        Ok(Some(_)) | Err(_) => Ok(()),
     }
 }
 

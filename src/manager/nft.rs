@@ -1,5 +1,6 @@
 //! Puts the table `inet meshd` into the kernel, through nft's JSON interface.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 
 use super::error::Error;
 use super::firewall::{Chain, FAMILY, TABLE};
+use super::ruleset::{self, Ruleset};
 
 /// How long nft may take; a table of 10,000 peers takes less than a second.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -20,7 +22,28 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// The table as this process has last written it.
 #[derive(Debug, Default)]
 pub struct Nft {
-    written: Option<Vec<Chain>>,
+    wanted: Vec<Chain>,
+    seen: Option<Seen>,
+    /// Whether the kernel's table is the wanted one, but for what somebody else does to it.
+    is_written: bool,
+}
+
+/// The table as it was when it was right.
+#[derive(Debug)]
+struct Seen {
+    generation: Vec<u8>,
+    ruleset: Ruleset,
+}
+
+/// What has become of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableState {
+    /// It is as it was written, or was not written yet.
+    Intact,
+    /// It is not there.
+    Gone,
+    /// Somebody has changed it.
+    Changed,
 }
 
 impl Nft {
@@ -31,16 +54,70 @@ impl Nft {
     /// # Errors
     /// [`Error::NoNft`] or [`Error::Nft`]; the old rules are still there then.
     pub async fn write(&mut self, chains: Vec<Chain>) -> Result<(), Error> {
-        let commands = match &self.written {
+        let commands = if self.is_written {
+            changes(&self.wanted, &chains)
+        } else {
             // What an earlier run, or an earlier release, has left may look different.
-            None => replacement(&chains),
-            Some(written) => changes(written, &chains),
+            replacement(&chains)
         };
-        if !commands.is_empty() {
-            run(commands).await?;
+        self.wanted = chains;
+        if commands.is_empty() {
+            return Ok(());
         }
-        self.written = Some(chains);
+        self.carry_out(commands).await
+    }
+
+    /// Writes the whole table again.
+    ///
+    /// # Errors
+    /// [`Error::NoNft`] or [`Error::Nft`].
+    pub async fn restore(&mut self) -> Result<(), Error> {
+        let commands = replacement(&self.wanted);
+        self.carry_out(commands).await
+    }
+
+    async fn carry_out(&mut self, commands: Vec<Value>) -> Result<(), Error> {
+        self.is_written = false;
+        run(commands).await?;
+        self.is_written = true;
+        self.seen = None;
+        // What cannot be read now is read at the next look.
+        let _ = self.look();
         Ok(())
+    }
+
+    /// Whether the kernel's table is still as it was written. Costs one short message while no
+    /// program has changed any rule of the host.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn look(&mut self) -> io::Result<TableState> {
+        if self.wanted.is_empty() {
+            return Ok(TableState::Intact);
+        }
+        let generation = ruleset::generation()?;
+        if self
+            .seen
+            .as_ref()
+            .is_some_and(|seen| seen.generation == generation)
+        {
+            return Ok(TableState::Intact);
+        }
+        let Some(ruleset) = Ruleset::read()? else {
+            return Ok(TableState::Gone);
+        };
+        let is_right = match &self.seen {
+            Some(seen) => seen.ruleset == ruleset,
+            None => fits(&self.wanted, &ruleset),
+        };
+        if !is_right {
+            return Ok(TableState::Changed);
+        }
+        self.seen = Some(Seen {
+            generation,
+            ruleset,
+        });
+        Ok(TableState::Intact)
     }
 
     /// Removes the table and nothing else.
@@ -48,10 +125,19 @@ impl Nft {
     /// # Errors
     /// [`Error::NoNft`] or [`Error::Nft`].
     pub async fn remove(&mut self) -> Result<(), Error> {
-        self.written = None;
+        *self = Self::default();
         // `delete` alone fails where there is no table.
         run(vec![table("add"), table("delete")]).await
     }
+}
+
+/// Whether a table that was just written has the chains and as many rules as it should.
+fn fits(chains: &[Chain], ruleset: &Ruleset) -> bool {
+    let expected: BTreeMap<&str, usize> = chains
+        .iter()
+        .map(|chain| (chain.name, chain.rules.len()))
+        .collect();
+    ruleset.counts().collect::<BTreeMap<_, _>>() == expected
 }
 
 /// Whether nft is there; changes nothing.

@@ -16,9 +16,14 @@ use super::report;
 const REPORT_EVERY: Duration = Duration::from_secs(30);
 
 impl Daemon {
+    /// Whether there is a control server to tell, and nothing is being told.
+    pub(super) fn can_report(&self) -> bool {
+        self.connected && !self.is_reporting && self.mesh.is_some()
+    }
+
     /// Tells control about this node if it has changed.
     pub(super) async fn report(&mut self) {
-        let due = self.connected && !self.is_reporting && Instant::now() >= self.report_at;
+        let due = self.can_report() && Instant::now() >= self.report_at;
         let (true, Some(mesh), Some((state, membership))) = (due, &self.mesh, self.membership())
         else {
             return;

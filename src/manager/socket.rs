@@ -114,6 +114,16 @@ pub fn readiness(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register(descriptor) }?)
 }
 
+/// The same for a netlink socket.
+///
+/// # Errors
+/// What the kernel says.
+pub fn netlink_readiness(socket: netlink_sys::Socket) -> io::Result<AsyncFd<netlink_sys::Socket>> {
+    // SAFETY: the socket's descriptor is open, and the same, from now until it is dropped, and the
+    // AsyncFd owns it from here on.
+    Ok(unsafe { AsyncFd::register(socket) }?)
+}
+
 fn unbound(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     socket.set_nonblocking(true)?;

@@ -58,7 +58,9 @@ impl Kernel {
         let mut kernel = Self::adopt(&settings.device, links)?;
         let is_new = links.find(&settings.device).await?.is_none();
         if is_new {
-            links.add_wireguard(&settings.device).await?;
+            links
+                .add_wireguard(&settings.device, settings.index)
+                .await?;
         }
         match kernel.set_up(settings).await {
             Ok(()) => Ok(kernel),

@@ -54,6 +54,8 @@ pub struct Settings {
     pub key: Secret,
     /// Its MTU, in bytes.
     pub mtu: u32,
+    /// Its number, if it has to be made and the number is free.
+    pub index: Option<u32>,
 }
 
 /// An open WireGuard device. Dropping it leaves the network device where it is.

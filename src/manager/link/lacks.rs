@@ -1,0 +1,84 @@
+//! What the mesh's device has lost.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::TryStreamExt;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use meshd_contract::address::{MESH_V4, MESH_V6, MeshAddresses};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage};
+use nix::libc;
+use rtnetlink::RouteMessageBuilder;
+
+use super::{Links, address_of, fault};
+use crate::manager::error::Error;
+
+impl Links {
+    /// The addresses that the device should have and has not.
+    ///
+    /// # Errors
+    /// [`Error::Network`].
+    pub async fn missing_addresses(
+        &self,
+        index: u32,
+        addresses: &MeshAddresses,
+    ) -> Result<Vec<IpAddr>, Error> {
+        let all = self.addresses().await?;
+        let own = all.iter().filter(|message| message.header.index == index);
+        let present: Vec<IpAddr> = own.filter_map(address_of).collect();
+        let mut missing = addresses.both().to_vec();
+        missing.retain(|address| !present.contains(address));
+        Ok(missing)
+    }
+
+    /// The networks of the mesh that are not routed through the device.
+    ///
+    /// # Errors
+    /// [`Error::Network`].
+    pub async fn missing_routes(&self, index: u32) -> Result<Vec<IpNet>, Error> {
+        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index);
+        let v6 = RouteMessageBuilder::<Ipv6Addr>::new().output_interface(index);
+        let mut present = routes_of(v4.build()).await?;
+        present.extend(routes_of(v6.build()).await?);
+        let mut missing = vec![IpNet::V4(MESH_V4), IpNet::V6(MESH_V6)];
+        missing.retain(|network| !present.contains(network));
+        Ok(missing)
+    }
+}
+
+/// The destinations of routes like this one. The kernel leaves out the others itself, of which a
+/// router has a million (NETLINK_GET_STRICT_CHK, netlink(7)).
+async fn routes_of(like: RouteMessage) -> Result<Vec<IpNet>, Error> {
+    let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
+        .map_err(|error| Error::network("opening a netlink socket", error))?;
+    let connection = tokio::spawn(connection);
+    let listed: Result<Vec<RouteMessage>, _> =
+        handle.route().get(like).execute().try_collect().await;
+    connection.abort();
+    match listed {
+        Ok(routes) => Ok(routes.iter().filter_map(destination).collect()),
+        // A host without IPv6 has no such table.
+        Err(rtnetlink::Error::NetlinkError(error))
+            if [-libc::ENOENT, -libc::EOPNOTSUPP].contains(&error.raw_code()) =>
+        {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(fault("listing the routes", &error)),
+    }
+}
+
+fn destination(route: &RouteMessage) -> Option<IpNet> {
+    use netlink_packet_route::route::RouteAddress;
+    let length = route.header.destination_prefix_length;
+    route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                Ipv4Net::new(*address, length).ok().map(IpNet::V4)
+            }
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+                Ipv6Net::new(*address, length).ok().map(IpNet::V6)
+            }
+            _ => None,
+        })
+}
