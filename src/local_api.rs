@@ -146,6 +146,13 @@ pub struct Status {
     pub control: Option<Control>,
     /// This node, once its network document is there.
     pub node: Option<Node>,
+    /// Chains of other people's nftables that may drop what comes from the mesh, as
+    /// `FAMILY TABLE CHAIN`.
+    #[serde(default)]
+    pub firewalls: Vec<String>,
+    /// Whether this host can have its IPv6 address.
+    #[serde(default = "yes")]
+    pub has_ipv6: bool,
     /// The domain of node names.
     pub domain: Option<String>,
     /// WireGuard, while the interface is up.
@@ -160,6 +167,10 @@ pub struct Status {
     pub documents: Option<Documents>,
     /// Every other node that this one knows.
     pub peers: Vec<Node>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What was put back since the manager started.

@@ -5,6 +5,18 @@ use std::time::{Duration, Instant};
 use meshd_contract::paths;
 use meshd_lab::{DEADLINE, HostCommand, Mesh, Output, Owner, wait_for};
 
+#[path = "bad_input/clock.rs"]
+mod clock;
+#[path = "bad_input/disk.rs"]
+mod disk;
+#[path = "bad_input/settings.rs"]
+mod settings;
+#[path = "bad_input/units.rs"]
+mod units;
+
+/// What a person has to put right first (EX_CONFIG, sysexits.h).
+const NEEDS_A_PERSON: i32 = 78;
+
 const SPARE: &str = "spare";
 const OTHER_KEY: &str = "d95HWGmx8QkYrG8jr4bdFOTKmtpCBFaALADr7Az6SEQ=";
 
@@ -16,12 +28,18 @@ fn mesh_with_spare() -> Mesh {
     mesh
 }
 
-fn refused(command: HostCommand, sentence: &str) {
+fn refused(command: HostCommand, sentence: &str) -> Option<i32> {
     let line = command.line();
     let output: Output = command.output().expect("an end");
     assert_ne!(output.status.code(), Some(0), "{line}: {output:?}");
     assert!(output.stderr.contains(sentence), "{line}: {output:?}");
     assert_eq!(output.stdout, "", "{line}");
+    output.status.code()
+}
+
+/// Refused, and systemd does not try it again (RestartPreventExitStatus=).
+fn refused_for_good(command: HostCommand, sentence: &str) {
+    assert_eq!(refused(command, sentence), Some(NEEDS_A_PERSON));
 }
 
 fn up(mesh: &Mesh, key_file: &str) -> HostCommand {
@@ -129,8 +147,10 @@ fn a_manager_says_what_it_lacks() {
     let mut mesh = Mesh::of_two().expect("a mesh");
     let laptop = mesh.host("laptop");
     let meshd = || laptop.command("/usr/sbin/meshd");
-    refused(meshd(), "meshd does not run as root");
-    refused(meshd().user("meshd"), "AmbientCapabilities=CAP_NET_ADMIN");
+    refused_for_good(meshd(), "meshd does not run as root");
+    refused_for_good(meshd().user("meshd"), "AmbientCapabilities=CAP_NET_ADMIN");
+    let unknown = meshd().arg("--no-such-flag");
+    assert_eq!(refused(unknown, "unexpected argument"), Some(2));
     refused(mesh.manager_command("laptop"), "another meshd answers");
     mesh.take_manager("laptop").stop().expect("stopped");
     let state = format!("{}/state.json", paths::MANAGER_STATE);
@@ -138,7 +158,7 @@ fn a_manager_says_what_it_lacks() {
     let whole = laptop.read(&state).expect("a state");
     laptop.write(&state, "{\"half").expect("written");
     let sentence = format!("the state file {state} cannot be read (line 1");
-    refused(mesh.manager_command("laptop"), &sentence);
+    refused_for_good(mesh.manager_command("laptop"), &sentence);
     assert_eq!(laptop.read_text(&state).expect("a state"), "{\"half");
     laptop.write(&state, whole).expect("written");
     mesh.start_manager("laptop").expect("it starts again");
@@ -153,6 +173,23 @@ fn without_a_tun_device_userspace_wireguard_says_so() {
     let joined = mesh.join("laptop", Owner::User("alice@example.com"));
     let said = joined.expect_err("a failure").to_string();
     assert!(said.contains("/dev/net/tun"), "{said}");
+}
+
+#[test]
+fn without_nft_a_host_does_not_join() {
+    let mesh = mesh_with_spare();
+    let key = mesh.auth_key(Owner::Tag("tag:web")).expect("a key");
+    let spare = mesh.host(SPARE);
+    spare.write("/run/key", key).expect("a file");
+    spare
+        .sh("mv /usr/sbin/nft /usr/sbin/nft-away")
+        .expect("moved");
+    refused(up(&mesh, "/run/key"), "install the package nftables");
+    assert_not_joined(&mesh);
+    spare
+        .sh("mv /usr/sbin/nft-away /usr/sbin/nft")
+        .expect("moved back");
+    up(&mesh, "/run/key").succeed().expect("the key is unused");
 }
 
 #[test]

@@ -5,6 +5,8 @@ pub const TRUST: &str = "/etc/meshd/trust.json";
 /// Root's own restrictions on SSH; owned by root.
 pub const SSH_CONFIG: &str = "/etc/meshd/ssh.toml";
 
+/// The manager's settings; owned by root.
+pub const MANAGER_CONFIG: &str = "/etc/meshd/meshd.toml";
 /// The manager's state directory.
 pub const MANAGER_STATE: &str = "/var/lib/meshd";
 /// The newest peer document, as signed; written by the manager by rename.

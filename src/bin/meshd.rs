@@ -7,7 +7,7 @@ use clap::Parser;
 use meshd::manager::daemon::Daemon;
 use meshd::manager::error::Error;
 use meshd::manager::fd_store;
-use meshd::manager::options::Options;
+use meshd::manager::options::{Arguments, Command, Options};
 use meshd::manager::privilege;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -15,9 +15,15 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let arguments = Arguments::parse();
     log_to_stderr();
-    match run(options, fd_store::left()) {
+    let command = arguments.command;
+    let options = arguments.options();
+    let done = match command {
+        Some(Command::Check) => options.map(drop),
+        None => options.and_then(|options| run(options, fd_store::left())),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

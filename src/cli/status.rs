@@ -92,10 +92,12 @@ fn describe(status: &Status, now: Timestamp) -> String {
     if let Some(node) = &status.node {
         let domain = status.domain.as_deref().unwrap_or_default();
         line("node", &format!("{}.{domain}, {}", node.name, node.owner));
-        line(
-            "addresses",
-            &format!("{} {}", node.addresses.v4, node.addresses.v6),
-        );
+        let addresses = if status.has_ipv6 {
+            format!("{} {}", node.addresses.v4, node.addresses.v6)
+        } else {
+            format!("{} (IPv6 is off on this host)", node.addresses.v4)
+        };
+        line("addresses", &addresses);
     }
     if let Some(control) = &status.control {
         let connected = if control.connected {
@@ -114,6 +116,11 @@ fn describe(status: &Status, now: Timestamp) -> String {
             wireguard.kind, wireguard.device, wireguard.port, wireguard.mtu
         );
         line("wireguard", &text);
+    }
+    if !status.firewalls.is_empty() {
+        let chains = status.firewalls.join(", ");
+        let text = format!("{chains} may drop what comes from the mesh: meshd(8), Packet filter");
+        line("firewall", &text);
     }
     let ssh = match (status.ssh, status.ssh_connections) {
         (false, _) => "off".to_owned(),

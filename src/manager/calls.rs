@@ -10,6 +10,7 @@ use super::control::url::ControlUrl;
 use super::daemon::{Daemon, Done, UP_DEADLINE, credentials};
 use super::documents::Documents;
 use super::error::Error;
+use super::firewalls;
 use super::join::join;
 use super::state::State;
 use super::status;
@@ -259,6 +260,8 @@ impl Daemon {
                 connected: self.connected,
             }),
             node: document.map(status::own_node),
+            firewalls: self.firewalls_in_the_way(),
+            has_ipv6: self.mesh.as_ref().is_none_or(super::mesh::Mesh::has_ipv6),
             domain: document.map(|document| document.domain.clone()),
             wireguard: self.wireguard_status(),
             ssh: self
@@ -274,10 +277,26 @@ impl Daemon {
         }
     }
 
-    /// What a person should know first.
+    fn firewalls_in_the_way(&self) -> Vec<String> {
+        if self.mesh.is_none() {
+            return Vec::new();
+        }
+        let found = firewalls::in_the_way(&self.options.device);
+        found
+            .inspect_err(|error| tracing::debug!(%error, "other firewalls are not known"))
+            .unwrap_or_default()
+    }
+
+    /// What a person should know, the gravest first.
     fn problem(&self) -> Option<String> {
-        let here = self.repairs.problem.as_ref().or(self.problem.as_ref());
-        here.or(self.away.as_ref()).cloned()
+        let here = [&self.repairs.problem, &self.problem].into_iter().flatten();
+        let untaken = self.untaken.values().map(|untaken| &untaken.problem);
+        let all: Vec<&str> = here
+            .chain(untaken)
+            .chain(&self.away)
+            .map(String::as_str)
+            .collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     fn mesh_state(&self) -> MeshState {

@@ -1,6 +1,8 @@
 //! The manager's one loop: what comes from control, from `mesh`, from the broker and from the
 //! clock, in the order in which it comes.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use meshd_contract::network_document::NetworkDocument;
@@ -14,10 +16,11 @@ use super::api::{self, Call};
 use super::broker;
 use super::control::clock;
 use super::control::connection::{Credentials, Server};
-use super::control::stream::{self, FromControl, Versions};
-use super::documents::{Change, Documents};
+use super::control::stream::FromControl;
+use super::documents::Documents;
 use super::error::Error;
 use super::fd_store::{FdStore, Left};
+use super::following::{Follower, Untaken};
 use super::keeping::Repairs;
 use super::kernel_events::{KernelEvents, Touched};
 use super::mesh::{self, Mesh};
@@ -49,6 +52,10 @@ pub struct Daemon {
     pub(super) repairs: Repairs,
     /// The device's number when it was last there.
     device_index: Option<u32>,
+    /// This host's own addresses when they were last looked up.
+    pub(super) underlay: Vec<IpAddr>,
+    /// When to look at the underlay, which has changed.
+    pub(super) underlay_at: Option<Instant>,
     /// Whether the kernel says at once what somebody changes.
     pub(super) hears_kernel: bool,
     /// Why control is away.
@@ -58,9 +65,11 @@ pub struct Daemon {
     pub(super) waiters: Vec<(Instant, oneshot::Sender<Response>)>,
     pub(super) tasks: JoinSet<Done>,
     pub(super) is_joining: bool,
-    follower: Option<Follower>,
+    pub(super) follower: Option<Follower>,
+    /// Documents that could not be kept, by kind.
+    pub(super) untaken: BTreeMap<String, Untaken>,
     from_control: mpsc::Receiver<FromControl>,
-    to_here: mpsc::Sender<FromControl>,
+    pub(super) to_here: mpsc::Sender<FromControl>,
     pub(super) reported: Option<Report>,
     /// Whether control was told, or could not be, since the mesh is in use.
     pub(super) was_reported: bool,
@@ -80,12 +89,6 @@ pub(super) enum Done {
     LoggedOut(Result<(), Error>, oneshot::Sender<Response>),
     /// What control knows of this node now.
     Reported(Result<Report, Error>),
-}
-
-/// The task that follows the stream of documents; ends when it is dropped.
-struct Follower {
-    versions: watch::Sender<Versions>,
-    _task: JoinSet<()>,
 }
 
 impl Daemon {
@@ -110,6 +113,8 @@ impl Daemon {
             problem: None,
             repairs: Repairs::default(),
             device_index: None,
+            underlay: Vec::new(),
+            underlay_at: None,
             hears_kernel: false,
             away: None,
             connected: false,
@@ -118,6 +123,7 @@ impl Daemon {
             tasks: JoinSet::new(),
             is_joining: false,
             follower: None,
+            untaken: BTreeMap::new(),
             from_control,
             to_here,
             reported: None,
@@ -170,7 +176,7 @@ impl Daemon {
                 touched = next(kernel.as_mut(), self.device_index) => {
                     self.kernel_says(touched).await;
                 }
-                () = sleep_until(self.report_at), if self.can_report() => self.report().await,
+                () = at(self.underlay_at) => self.underlay_changed().await,
                 _ = ticks.tick() => self.tick().await,
             }
         }
@@ -225,6 +231,7 @@ impl Daemon {
     /// Ends the use of the mesh in this process, and leaves what is in the kernel.
     pub(super) fn let_go(&mut self) -> Option<Mesh> {
         self.follower = None;
+        self.untaken.clear();
         // What the old stream has brought is for the old node.
         while self.from_control.try_recv().is_ok() {}
         self.connected = false;
@@ -247,86 +254,6 @@ impl Daemon {
                 mesh::remove_leftovers(&self.options).await
             }
         }
-    }
-
-    fn follow(&mut self, state: &State, membership: &Membership) {
-        if self.follower.is_some() {
-            return;
-        }
-        let Ok((server, credentials)) = credentials(state, membership) else {
-            return;
-        };
-        let versions = self.documents.as_ref().map(Documents::versions);
-        let (versions, seen) = watch::channel(versions.unwrap_or_default());
-        let mut task = JoinSet::new();
-        task.spawn(stream::follow(
-            server,
-            credentials,
-            seen,
-            self.to_here.clone(),
-        ));
-        self.follower = Some(Follower {
-            versions,
-            _task: task,
-        });
-    }
-
-    async fn control_says(&mut self, message: FromControl) {
-        match message {
-            FromControl::Connected => {
-                tracing::info!("control is connected");
-                self.connected = true;
-                self.away = None;
-                self.report_at = Instant::now();
-                self.report().await;
-            }
-            FromControl::Disconnected(error) => {
-                let sentence = error.to_string();
-                if self.away.as_ref() != Some(&sentence) {
-                    tracing::warn!(error = sentence, "control is away");
-                }
-                self.connected = false;
-                self.away = Some(sentence);
-            }
-            FromControl::Document { kind, text } => self.take_document(&kind, &text).await,
-            FromControl::Gone(reason) => self.gone(&reason).await,
-        }
-    }
-
-    async fn take_document(&mut self, kind: &str, text: &str) {
-        let Some(documents) = &mut self.documents else {
-            return;
-        };
-        match documents.take(kind, text, clock::now()) {
-            Ok(Change::None) => return,
-            Ok(Change::Peers | Change::Network) => {}
-            Err(error) => {
-                tracing::warn!(kind, %error, "a document was not taken");
-                self.problem = Some(error.to_string());
-                return;
-            }
-        }
-        let versions = documents.versions();
-        tracing::info!(
-            kind,
-            peers = versions.peers.map(|version| version.0),
-            network = versions.network.map(|version| version.0),
-            "a document was taken"
-        );
-        if let Some(follower) = &self.follower {
-            follower.versions.send_replace(versions);
-        }
-        self.refresh().await;
-    }
-
-    /// The node was deleted: its final documents are on the disk by now, where the workers see
-    /// them.
-    async fn gone(&mut self, reason: &str) {
-        tracing::error!(reason, "this host is no node any more: mesh up joins again");
-        if let Err(error) = self.forget().await {
-            tracing::error!(%error, "what is left of the mesh was not removed");
-        }
-        self.problem = Some(format!("control has removed this node: {reason}"));
     }
 
     /// Leaves the mesh on this side. The documents stay until the next join: they end sessions.
@@ -397,6 +324,7 @@ impl Daemon {
             notify(sd_notify::NotifyState::Watchdog);
         }
         self.look_around().await;
+        self.take_untaken().await;
         if self.needs_refresh() {
             self.refresh().await;
         }
@@ -457,6 +385,13 @@ async fn failed(mesh: Option<&mut Mesh>) {
 async fn next(kernel: Option<&mut KernelEvents>, index: Option<u32>) -> Touched {
     match kernel {
         Some(kernel) => kernel.next(index).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
 }

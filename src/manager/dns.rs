@@ -11,7 +11,6 @@ use hickory_server::proto::rr::rdata::{A, AAAA};
 use hickory_server::proto::rr::{DNSClass, RData, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
-use meshd_contract::address::MeshAddresses;
 use meshd_contract::paths::DNS_PORT;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
@@ -33,17 +32,14 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// Answers on both addresses.
+    /// Answers on these addresses.
     ///
     /// # Errors
     /// [`Error::Network`] when a socket cannot be had.
-    pub fn start(
-        addresses: &MeshAddresses,
-        names: watch::Receiver<Arc<Names>>,
-    ) -> Result<Self, Error> {
+    pub fn start(addresses: &[IpAddr], names: watch::Receiver<Arc<Names>>) -> Result<Self, Error> {
         let mut server = Server::new(Handler { names });
-        for address in addresses.both() {
-            let address = SocketAddr::new(address, DNS_PORT);
+        for address in addresses {
+            let address = SocketAddr::new(*address, DNS_PORT);
             let fault = |error| Error::network(format!("listening for DNS on {address}"), error);
             let (udp, tcp) = sockets(address).map_err(fault)?;
             server.register_socket(udp);

@@ -1,7 +1,7 @@
 //! What can go wrong in the manager, each as one sentence that says what to do.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use meshd_contract::signed::SignedError;
 use thiserror::Error;
@@ -18,6 +18,14 @@ pub enum Error {
          meshd), which gives it AmbientCapabilities=CAP_NET_ADMIN"
     )]
     NoNetAdmin,
+    /// The file of settings cannot be used.
+    #[error("{path} is not in order: {reason}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, and why.
+        reason: String,
+    },
     /// The state file cannot be used.
     #[error(
         "the state file {path} cannot be read ({reason}): restore it from a backup, or move it \
@@ -41,10 +49,16 @@ pub enum Error {
     },
     /// The kernel has no WireGuard, but was asked for.
     #[error(
-        "this kernel has no WireGuard: install its module (modprobe wireguard), or start meshd \
-         with --wireguard userspace"
+        "this kernel has no WireGuard: install its module (modprobe wireguard), or let meshd \
+         do without it: wireguard = \"auto\" in /etc/meshd/meshd.toml"
     )]
     NoKernelWireGuard,
+    /// There is no WireGuard of any kind.
+    #[error(
+        "this host has no WireGuard: its kernel has none, and /dev/net/tun for another one cannot \
+         be opened ({0}): load the module wireguard (modprobe wireguard), or tun"
+    )]
+    NoWireGuard(io::Error),
     /// There is no TUN device.
     #[error(
         "/dev/net/tun cannot be opened ({0}): load the module tun (modprobe tun) and let everybody \
@@ -54,7 +68,7 @@ pub enum Error {
     /// The interface's name is taken by something else.
     #[error(
         "the network device {device} exists already and is no {wanted} device: remove it (ip link \
-         delete {device}) or choose another name with --device"
+         delete {device}) or choose another name: device in /etc/meshd/meshd.toml"
     )]
     DeviceTaken {
         /// The name.
@@ -67,8 +81,8 @@ pub enum Error {
     DeviceBusy(String),
     /// The UDP port is taken.
     #[error(
-        "UDP port {0} is in use by another program: stop it, or start meshd with another \
-         --wireguard-port"
+        "UDP port {0} is in use by another program: stop it, or choose another: wireguard_port \
+         in /etc/meshd/meshd.toml"
     )]
     PortInUse(u16),
     /// A step of setting up the network failed.
@@ -82,6 +96,15 @@ pub enum Error {
     /// nft is not installed.
     #[error("the program nft is missing: install the package nftables")]
     NoNft,
+    /// The kernel has no nftables.
+    #[error("this kernel has no nftables ({0}): load its module (modprobe nf_tables)")]
+    NoNftables(String),
+    /// Its nftables have no address translation.
+    #[error(
+        "this kernel's nftables cannot translate addresses ({0}): load the modules nft_chain_nat \
+         and nft_nat (modprobe -a nft_chain_nat nft_nat)"
+    )]
+    NoNat(String),
     /// nft refused.
     #[error("nft refused the rules of table inet meshd: {0}")]
     Nft(String),
@@ -182,7 +205,18 @@ impl Error {
     /// Whether meshd cannot start before a person has put something right.
     #[must_use]
     pub fn needs_a_person(&self) -> bool {
-        matches!(self, Self::Root | Self::NoNetAdmin | Self::State { .. })
+        matches!(
+            self,
+            Self::Root | Self::NoNetAdmin | Self::Config { .. } | Self::State { .. }
+        )
+    }
+
+    /// A file of settings that was asked for by name.
+    pub fn no_config(path: &Path) -> Self {
+        Self::Config {
+            path: path.to_owned(),
+            reason: "there is no such file".to_owned(),
+        }
     }
 
     /// A file that could not be used.

@@ -173,10 +173,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_unreachable_control_leaves_no_trace() {
+        use super::super::options::Arguments;
         use clap::Parser;
         let directory = tempfile::tempdir().expect("a directory");
         let state = directory.path().display().to_string();
-        let options = Options::parse_from(["meshd", "--state", &state]);
+        let arguments = Arguments::parse_from(["meshd", "--state", &state]);
+        let options = arguments.options().expect("is in order");
         let mut wish = wish();
         // Port 1 of the loopback address refuses, or the check of the host does before.
         wish.control = "https://127.0.0.1:1".to_owned();

@@ -13,8 +13,8 @@ use super::mesh::Lack;
 use super::repair_pace::RepairPace;
 use crate::local_api;
 
-/// Before this host's addresses are looked up again, however often they change.
-const ADDRESSES_EVERY: Duration = Duration::from_secs(1);
+/// For how long changes of the underlay are gathered: they come several at a time.
+const GATHERING: Duration = Duration::from_millis(300);
 
 /// What was put back since the manager started.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Repairs {
             tracing::info!("the mesh is open again");
             return;
         }
-        let by = by.unwrap_or_else(|| "unknown".to_owned());
+        let by = by.as_deref();
         tracing::warn!(
             missing = what,
             by,
@@ -70,10 +70,21 @@ impl Repairs {
 impl Daemon {
     /// Sees to what the kernel says was touched.
     pub(super) async fn kernel_says(&mut self, touched: Touched) {
-        if touched.underlay {
-            self.report_soon(ADDRESSES_EVERY);
+        if touched.underlay && self.underlay_at.is_none() {
+            self.underlay_at = Some(Instant::now() + GATHERING);
         }
         self.keep(touched, None).await;
+    }
+
+    /// The networks below the mesh have changed: how wide they are, and where this host is in them.
+    pub(super) async fn underlay_changed(&mut self) {
+        self.underlay_at = None;
+        if let Some(mesh) = &mut self.mesh
+            && let Err(error) = mesh.fit_mtu().await
+        {
+            tracing::warn!(%error, "the tunnel's MTU stays as it is");
+        }
+        self.report_at = Instant::now();
         self.report().await;
     }
 
@@ -151,10 +162,15 @@ impl Daemon {
         }
     }
 
+    /// Whoever changes one thing often changes another a moment later, in the middle of this: it is
+    /// tried twice.
     async fn repair(&mut self, lacks: &[Lack]) -> Result<(), Error> {
-        match &mut self.mesh {
-            Some(mesh) => mesh.repair(lacks, clock::now()).await,
-            None => Ok(()),
+        let Some(mesh) = &mut self.mesh else {
+            return Ok(());
+        };
+        match mesh.repair(lacks, clock::now()).await {
+            Ok(()) => Ok(()),
+            Err(_) => mesh.repair(lacks, clock::now()).await,
         }
     }
 
@@ -193,12 +209,6 @@ impl Daemon {
         if self.mesh.as_ref().is_some_and(|mesh| !mesh.is_closed()) {
             self.repairs.settle();
         }
-    }
-
-    /// Has control told about this host's addresses within a moment, but not all the time.
-    fn report_soon(&mut self, gap: Duration) {
-        let soon = Instant::now() + gap;
-        self.report_at = self.report_at.min(soon);
     }
 }
 

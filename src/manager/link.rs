@@ -4,22 +4,15 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use meshd_contract::address::{MESH_V4, MESH_V6, MeshAddresses, is_mesh_address};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use netlink_packet_route::route::RouteAttribute;
 use nix::libc;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 
 use super::error::Error;
 
 mod lacks;
-
-/// The smallest MTU that IPv6 permits (RFC 8200, section 5); every path carries it.
-const LOWEST_MTU: u32 = 1280;
-/// The greatest that is useful: an Ethernet frame less what WireGuard adds.
-const HIGHEST_MTU: u32 = 1420;
-/// What WireGuard adds to a packet over IPv6, in bytes.
-const OVERHEAD: u32 = 80;
+mod underlay;
 
 /// What a network device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,27 +106,6 @@ impl Links {
         deleted.map_err(|error| fault(format!("deleting the device {device}"), &error))
     }
 
-    /// The MTU for a tunnel over this host's other networks, in bytes.
-    ///
-    /// # Errors
-    /// [`Error::Network`].
-    pub async fn tunnel_mtu(&self, device: &str) -> Result<u32, Error> {
-        let own = self.find(device).await?.map(|link| link.index);
-        let links: Vec<LinkMessage> = self
-            .handle
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|error| fault("listing the network devices", &error))?;
-        let underlay = links
-            .iter()
-            .map(described)
-            .filter(|link| link.usable && Some(link.index) != own);
-        Ok(mtu_over(underlay.map(|link| link.mtu)))
-    }
-
     /// Brings the device up with this MTU, in bytes.
     ///
     /// # Errors
@@ -167,8 +139,19 @@ impl Links {
         let link = self.existing(device).await?;
         self.replace_addresses(device, link.index, addresses)
             .await?;
-        self.add_routes(device, link.index).await?;
+        self.add_routes(device, link.index, addresses).await?;
         Ok(link.index)
+    }
+
+    /// Those of this node's addresses that the device, which is there, can have: where IPv6 is off,
+    /// as with `ipv6.disable=1` or `disable_ipv6`, the mesh does without.
+    #[must_use]
+    pub fn possible(device: &str, addresses: &MeshAddresses) -> Vec<IpAddr> {
+        let switch = format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6");
+        let has_ipv6 = std::fs::read_to_string(switch).is_ok_and(|text| text.trim() == "0");
+        let mut possible = addresses.both().to_vec();
+        possible.retain(|address| has_ipv6 || address.is_ipv4());
+        possible
     }
 
     async fn existing(&self, device: &str) -> Result<Link, Error> {
@@ -192,7 +175,7 @@ impl Links {
                 deleted.map_err(|error| fault(format!("removing {address}"), &error))?;
             }
         }
-        for address in addresses.both() {
+        for address in Self::possible(device, addresses) {
             let length = if address.is_ipv4() { 32 } else { 128 };
             let request = self.handle.address().add(index, address, length).replace();
             let added = request.execute().await;
@@ -202,7 +185,12 @@ impl Links {
         Ok(())
     }
 
-    async fn add_routes(&self, device: &str, index: u32) -> Result<(), Error> {
+    async fn add_routes(
+        &self,
+        device: &str,
+        index: u32,
+        addresses: &MeshAddresses,
+    ) -> Result<(), Error> {
         let v4 = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
             .destination_prefix(MESH_V4.network(), MESH_V4.prefix_len())
             .output_interface(index)
@@ -212,7 +200,8 @@ impl Links {
             .destination_prefix(MESH_V6.network(), MESH_V6.prefix_len())
             .output_interface(index)
             .build();
-        for route in [v4, v6] {
+        let count = Self::possible(device, addresses).len();
+        for route in [v4, v6].into_iter().take(count) {
             let added = self.handle.route().add(route).replace().execute().await;
             added.map_err(|error| fault(format!("routing the mesh through {device}"), &error))?;
         }
@@ -229,66 +218,6 @@ impl Links {
             .iter()
             .filter(|message| message.header.index == link.index);
         Ok(own.filter_map(address_of).any(is_mesh_address))
-    }
-
-    /// The addresses at which other hosts may reach this one: of devices that are up, without
-    /// loopback, link-local and mesh addresses; the default route's device first.
-    ///
-    /// # Errors
-    /// [`Error::Network`].
-    pub async fn underlay_addresses(&self, device: &str) -> Result<Vec<IpAddr>, Error> {
-        let own = self.find(device).await?.map(|link| link.index);
-        let links: Vec<LinkMessage> = self
-            .handle
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|error| fault("listing the network devices", &error))?;
-        let usable: Vec<u32> = links
-            .iter()
-            .map(described)
-            .filter(|link| link.usable && Some(link.index) != own)
-            .map(|link| link.index)
-            .collect();
-        let default = self.default_route_device().await?;
-        let mut found: Vec<(bool, IpAddr)> = self
-            .addresses()
-            .await?
-            .iter()
-            .filter(|message| usable.contains(&message.header.index))
-            .filter(|message| message.header.scope == AddressScope::Universe)
-            .filter_map(|message| {
-                Some((Some(message.header.index) != default, address_of(message)?))
-            })
-            .filter(|(_, address)| !is_mesh_address(*address))
-            .collect();
-        found.sort();
-        found.dedup();
-        Ok(found.into_iter().map(|(_, address)| address).collect())
-    }
-
-    async fn default_route_device(&self) -> Result<Option<u32>, Error> {
-        let all = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
-        let mut routes = self.handle.route().get(all).execute();
-        while let Some(route) = routes
-            .try_next()
-            .await
-            .map_err(|error| fault("listing the routes", &error))?
-        {
-            if route.header.destination_prefix_length == 0 {
-                let device = route
-                    .attributes
-                    .iter()
-                    .find_map(|attribute| match attribute {
-                        RouteAttribute::Oif(index) => Some(*index),
-                        _ => None,
-                    });
-                return Ok(device);
-            }
-        }
-        Ok(None)
     }
 
     async fn addresses(&self) -> Result<Vec<AddressMessage>, Error> {
@@ -344,31 +273,10 @@ fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     })
 }
 
-fn mtu_over(underlay: impl Iterator<Item = u32>) -> u32 {
-    let smallest = underlay.min().unwrap_or(0);
-    smallest
-        .saturating_sub(OVERHEAD)
-        .clamp(LOWEST_MTU, HIGHEST_MTU)
-}
-
 fn fault(step: impl Into<String>, error: &rtnetlink::Error) -> Error {
     let reason = match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io().to_string(),
         other => other.to_string(),
     };
     Error::network(step, reason)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mtu_over;
-
-    #[test]
-    fn the_mtu_leaves_room_for_wireguard() {
-        assert_eq!(mtu_over([1500, 9000].into_iter()), 1420);
-        assert_eq!(mtu_over([1400].into_iter()), 1320);
-        assert_eq!(mtu_over([1300].into_iter()), 1280);
-        assert_eq!(mtu_over([9000].into_iter()), 1420);
-        assert_eq!(mtu_over([].into_iter()), 1280);
-    }
 }

@@ -80,7 +80,8 @@ impl Mesh {
             close_without_rules(&links, &options.device).await?;
             return Err(error);
         }
-        let mtu = links.tunnel_mtu(&options.device).await?;
+        let wanted = wanted(document, clock::now());
+        let mtu = mtu(options, &links, &wanted).await?;
         let settings = Settings {
             device: options.device.clone(),
             port: options.wireguard_port,
@@ -127,7 +128,10 @@ impl Mesh {
             wireguard,
             nft,
             names,
-            dns: Dns::start(&document.addresses, receiver)?,
+            dns: Dns::start(
+                &Links::possible(&options.device, &document.addresses),
+                receiver,
+            )?,
             ssh: None,
             service: service.clone(),
             addresses: document.addresses,
@@ -182,6 +186,24 @@ impl Mesh {
             is_new
         });
         self.listen(ssh).await;
+        self.fit_mtu().await
+    }
+
+    /// Gives the device the MTU that the ways to its peers leave room for by now.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn fit_mtu(&mut self) -> Result<(), Error> {
+        let mtu = mtu(&self.options, &self.links, &self.wanted).await?;
+        if mtu != self.mtu && !self.is_closed {
+            self.links.bring_up(&self.options.device, mtu).await?;
+            tracing::info!(
+                before = self.mtu,
+                mtu,
+                "the tunnel's MTU follows the underlay"
+            );
+            self.mtu = mtu;
+        }
         Ok(())
     }
 
@@ -193,8 +215,9 @@ impl Mesh {
             }
         } else if self.ssh.is_none() {
             let (device, broker) = (&self.options.device, &self.options.broker_socket);
+            let own = Links::possible(device, &self.addresses);
             let names = self.names.subscribe();
-            let started = Ssh::start(&self.addresses, device, broker, &names, &self.service).await;
+            let started = Ssh::start(&own, device, broker, &names, &self.service).await;
             self.ssh = started
                 .inspect_err(|error| tracing::error!(%error, "SSH is not served"))
                 .ok();
@@ -259,6 +282,13 @@ impl Mesh {
     #[must_use]
     pub fn mtu(&self) -> u32 {
         self.mtu
+    }
+
+    /// Whether the device can have an IPv6 address.
+    #[must_use]
+    pub fn has_ipv6(&self) -> bool {
+        let own = Links::possible(&self.options.device, &self.addresses);
+        own.iter().any(std::net::IpAddr::is_ipv6)
     }
 
     /// Whether connections to port 22 are accepted.
@@ -349,6 +379,15 @@ fn rules(
         &document.filter[..]
     };
     firewall::table(document, filter, &options.device, ssh)
+}
+
+async fn mtu(options: &Options, links: &Links, peers: &[WantedPeer]) -> Result<u32, Error> {
+    let endpoints = peers.iter().flat_map(|peer| &peer.endpoints);
+    let addresses = endpoints.map(std::net::SocketAddr::ip);
+    match options.mtu {
+        Some(mtu) => Ok(mtu),
+        None => links.tunnel_mtu(&options.device, addresses).await,
+    }
 }
 
 fn wanted(document: &NetworkDocument, now: Timestamp) -> Vec<WantedPeer> {

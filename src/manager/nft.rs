@@ -78,7 +78,9 @@ impl Nft {
 
     async fn carry_out(&mut self, commands: Vec<Value>) -> Result<(), Error> {
         self.is_written = false;
-        run(commands).await?;
+        if let Err(error) = run(commands).await {
+            return Err(explained(error).await);
+        }
         self.is_written = true;
         self.seen = None;
         // What cannot be read now is read at the next look.
@@ -140,13 +142,60 @@ fn fits(chains: &[Chain], ruleset: &Ruleset) -> bool {
     ruleset.counts().collect::<BTreeMap<_, _>>() == expected
 }
 
-/// Whether nft is there; changes nothing.
+/// Whether nft is there and the kernel can do what it will be asked to; changes nothing.
 ///
 /// # Errors
-/// [`Error::NoNft`].
+/// [`Error::NoNft`], [`Error::NoNftables`] or [`Error::NoNat`].
 pub async fn check() -> Result<(), Error> {
     let version = command().arg("--version").output().await;
-    version.map(drop).map_err(start_error)
+    version.map_err(start_error)?;
+    probe().await
+}
+
+/// Tries a filter and a translation in a table of its own, which the same transaction removes.
+async fn probe() -> Result<(), Error> {
+    let filter = run(attempt("filter", &[])).await;
+    filter.map_err(|error| match error {
+        Error::Nft(reason) => Error::NoNftables(reason),
+        other => other,
+    })?;
+    let to = json!({"dnat": {"family": "ip", "addr": "192.0.2.1", "port": 1}});
+    let protocol = json!({"match": {
+        "op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "tcp",
+    }});
+    let translated = run(attempt("nat", &[protocol, to])).await;
+    translated.map_err(|error| match error {
+        Error::Nft(reason) => Error::NoNat(reason),
+        other => other,
+    })
+}
+
+fn attempt(kind: &str, rule: &[Value]) -> Vec<Value> {
+    let name = format!("{TABLE}_probe");
+    let table = json!({"family": FAMILY, "name": name});
+    vec![
+        json!({"add": {"table": table}}),
+        json!({"add": {"chain": {
+            "family": FAMILY, "table": name, "name": "probe", "type": kind,
+            "hook": "prerouting", "prio": -100, "policy": "accept",
+        }}}),
+        json!({"add": {"rule": {
+            "family": FAMILY, "table": name, "chain": "probe",
+            "expr": if rule.is_empty() { json!([{"accept": null}]) } else { json!(rule) },
+        }}}),
+        json!({"delete": {"table": table}}),
+    ]
+}
+
+/// What nft complains about says little of what the kernel lacks.
+async fn explained(error: Error) -> Error {
+    match error {
+        Error::Nft(reason) => match probe().await {
+            Err(lack @ (Error::NoNftables(_) | Error::NoNat(_))) => lack,
+            Ok(()) | Err(_) => Error::Nft(reason),
+        },
+        other => other,
+    }
 }
 
 fn replacement(chains: &[Chain]) -> Vec<Value> {

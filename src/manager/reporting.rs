@@ -1,5 +1,6 @@
 //! When control is told about this node.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,19 +12,15 @@ use super::control;
 use super::daemon::{Daemon, Done, TICK, credentials};
 use super::error::Error;
 use super::report;
+use super::state::{Membership, State};
 
 /// How often this host's addresses are looked up again.
 const REPORT_EVERY: Duration = Duration::from_secs(30);
 
 impl Daemon {
-    /// Whether there is a control server to tell, and nothing is being told.
-    pub(super) fn can_report(&self) -> bool {
-        self.connected && !self.is_reporting && self.mesh.is_some()
-    }
-
     /// Tells control about this node if it has changed.
     pub(super) async fn report(&mut self) {
-        let due = self.can_report() && Instant::now() >= self.report_at;
+        let due = self.connected && !self.is_reporting && Instant::now() >= self.report_at;
         let (true, Some(mesh), Some((state, membership))) = (due, &self.mesh, self.membership())
         else {
             return;
@@ -36,6 +33,7 @@ impl Daemon {
                 return;
             }
         };
+        self.follow_from_here(&addresses, &state, &membership);
         let ssh = *self.ssh.borrow();
         let keys = if ssh {
             report::read_host_keys(Path::new(paths::HOST_KEYS))
@@ -54,6 +52,15 @@ impl Daemon {
             let sent = control::report(&server, &credentials, &report).await;
             Done::Reported(sent.map(|()| report))
         });
+    }
+
+    /// A connection from an address that this host has no more hears nothing, and does not end.
+    fn follow_from_here(&mut self, now: &[IpAddr], state: &State, membership: &Membership) {
+        let before = std::mem::replace(&mut self.underlay, now.to_vec());
+        if before.iter().any(|address| !now.contains(address)) {
+            self.stop_following();
+            self.follow(state, membership);
+        }
     }
 
     pub(super) async fn report_ended(&mut self, outcome: Result<Report, Error>) {

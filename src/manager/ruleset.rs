@@ -22,10 +22,10 @@ pub const FIXED_BYTES: usize = 4;
 const SUBSYSTEM: u16 = 10 << 8;
 
 const GET_TABLE: u16 = SUBSYSTEM | 1;
-const NEW_CHAIN: u16 = SUBSYSTEM | 3;
-const GET_CHAIN: u16 = SUBSYSTEM | 4;
-const NEW_RULE: u16 = SUBSYSTEM | 6;
-const GET_RULE: u16 = SUBSYSTEM | 7;
+pub(super) const NEW_CHAIN: u16 = SUBSYSTEM | 3;
+pub(super) const GET_CHAIN: u16 = SUBSYSTEM | 4;
+pub(super) const NEW_RULE: u16 = SUBSYSTEM | 6;
+pub(super) const GET_RULE: u16 = SUBSYSTEM | 7;
 /// Ends what one transaction has changed.
 pub const NEW_GENERATION: u16 = SUBSYSTEM | 15;
 const GET_GENERATION: u16 = SUBSYSTEM | 16;
@@ -35,9 +35,9 @@ pub const TABLE_NAME: u16 = 1;
 const TABLE_FLAGS: u16 = 2;
 const TABLE_HANDLE: u16 = 4;
 const CHAIN_HANDLE: u16 = 2;
-const CHAIN_NAME: u16 = 3;
-const CHAIN_POLICY: u16 = 5;
-const RULE_CHAIN: u16 = 2;
+pub(super) const CHAIN_NAME: u16 = 3;
+pub(super) const CHAIN_POLICY: u16 = 5;
+pub(super) const RULE_CHAIN: u16 = 2;
 const RULE_HANDLE: u16 = 3;
 const GENERATION: u16 = 1;
 
@@ -145,23 +145,26 @@ pub fn is_nftables(message: &Message<'_>) -> bool {
     message.kind & 0xff00 == SUBSYSTEM
 }
 
-fn connect() -> io::Result<Socket> {
+pub(super) fn connect() -> io::Result<Socket> {
     netlink::socket(NETLINK_NETFILTER)
 }
 
-/// Asks about our table. The kernel has answered a request by the time it has taken it, and goes on
-/// with a list while it is read, so that nothing here waits.
-fn ask(
+/// Asks about our table.
+fn ask(socket: &Socket, kind: u16, flags: u16, take: impl FnMut(&Message<'_>)) -> io::Result<()> {
+    let name = (kind != GET_GENERATION).then_some((TABLE_NAME, TABLE));
+    let request = netlink::request(kind, flags, &[INET, 0, 0, 0], name);
+    exchange(socket, &request, flags & NLM_F_DUMP == NLM_F_DUMP, take)
+}
+
+/// The kernel has answered a request by the time it has taken it, and goes on with a list while it
+/// is read, so that nothing here waits.
+pub(super) fn exchange(
     socket: &Socket,
-    kind: u16,
-    flags: u16,
+    request: &[u8],
+    is_list: bool,
     mut take: impl FnMut(&Message<'_>),
 ) -> io::Result<()> {
-    let is_list = flags & NLM_F_DUMP == NLM_F_DUMP;
-    let names_table = kind != GET_GENERATION;
-    let name = names_table.then_some((TABLE_NAME, TABLE));
-    let request = netlink::request(kind, flags, &[INET, 0, 0, 0], name);
-    socket.send_to(&request, &SocketAddr::new(0, 0), 0)?;
+    socket.send_to(request, &SocketAddr::new(0, 0), 0)?;
     let mut is_interrupted = false;
     loop {
         let bytes = netlink::receive(socket)?;

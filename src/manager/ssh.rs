@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshd_contract::address::MeshAddresses;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch as latest;
 use tokio::task::JoinSet;
@@ -43,19 +42,19 @@ pub struct Ssh {
 }
 
 impl Ssh {
-    /// Listens on both addresses of the device.
+    /// Listens on these addresses of the device.
     ///
     /// # Errors
     /// [`Error::Network`] when a socket cannot be had.
     pub async fn start(
-        addresses: &MeshAddresses,
+        addresses: &[IpAddr],
         device: &str,
         broker: &Path,
         names: &latest::Receiver<Arc<Names>>,
         service: &Service,
     ) -> Result<Self, Error> {
         let mut accepting = JoinSet::new();
-        let listeners = service.listen(addresses.both(), device).await;
+        let listeners = service.listen(addresses, device).await;
         let listeners = listeners.map_err(|(address, error)| {
             Error::network(format!("listening for SSH on {address}"), error)
         })?;

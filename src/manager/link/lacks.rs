@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use meshd_contract::address::{MESH_V4, MESH_V6, MeshAddresses};
+use meshd_contract::address::{MESH_V4, MESH_V6};
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use nix::libc;
 use rtnetlink::RouteMessageBuilder;
@@ -13,34 +13,37 @@ use super::{Links, address_of, fault};
 use crate::manager::error::Error;
 
 impl Links {
-    /// The addresses that the device should have and has not.
+    /// Those of these addresses that the device has not.
     ///
     /// # Errors
     /// [`Error::Network`].
     pub async fn missing_addresses(
         &self,
         index: u32,
-        addresses: &MeshAddresses,
+        wanted: &[IpAddr],
     ) -> Result<Vec<IpAddr>, Error> {
         let all = self.addresses().await?;
         let own = all.iter().filter(|message| message.header.index == index);
         let present: Vec<IpAddr> = own.filter_map(address_of).collect();
-        let mut missing = addresses.both().to_vec();
-        missing.retain(|address| !present.contains(address));
-        Ok(missing)
+        let missing = wanted.iter().filter(|address| !present.contains(address));
+        Ok(missing.copied().collect())
     }
 
-    /// The networks of the mesh that are not routed through the device.
+    /// The networks of the mesh, of the families of these addresses, that are not routed through
+    /// the device.
     ///
     /// # Errors
     /// [`Error::Network`].
-    pub async fn missing_routes(&self, index: u32) -> Result<Vec<IpNet>, Error> {
+    pub async fn missing_routes(&self, index: u32, wanted: &[IpAddr]) -> Result<Vec<IpNet>, Error> {
         let v4 = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index);
         let v6 = RouteMessageBuilder::<Ipv6Addr>::new().output_interface(index);
         let mut present = routes_of(v4.build()).await?;
         present.extend(routes_of(v6.build()).await?);
         let mut missing = vec![IpNet::V4(MESH_V4), IpNet::V6(MESH_V6)];
-        missing.retain(|network| !present.contains(network));
+        missing.retain(|network| {
+            let is_wanted = wanted.iter().any(|address| network.contains(address));
+            is_wanted && !present.contains(network)
+        });
         Ok(missing)
     }
 }

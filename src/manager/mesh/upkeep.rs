@@ -10,6 +10,7 @@ use super::{Mesh, diff, wireguard};
 use crate::manager::error::Error;
 use crate::manager::firewall::{FAMILY, TABLE};
 use crate::manager::kernel_events::Touched;
+use crate::manager::link::Links;
 use crate::manager::nft::TableState;
 use crate::manager::wireguard::diff::Change;
 
@@ -68,7 +69,8 @@ impl Mesh {
     /// [`Error`] when the kernel cannot be asked.
     pub async fn lacks(&mut self, touched: &Touched) -> Result<Vec<Lack>, Error> {
         let mut lacks = Vec::new();
-        if touched.rules {
+        // A device that is closed is opened only over rules.
+        if touched.rules || self.is_closed {
             let state = self.nft.look();
             match state.map_err(|error| Error::network("reading the nftables rules", error))? {
                 TableState::Intact => {}
@@ -90,9 +92,10 @@ impl Mesh {
         if !link.is_up {
             return Ok(vec![Lack::Up]);
         }
-        let addresses = self.links.missing_addresses(link.index, &self.addresses);
-        let mut lacks: Vec<Lack> = addresses.await?.into_iter().map(Lack::Address).collect();
-        let routes = self.links.missing_routes(link.index).await?;
+        let wanted = Links::possible(&self.options.device, &self.addresses);
+        let addresses = self.links.missing_addresses(link.index, &wanted).await?;
+        let mut lacks: Vec<Lack> = addresses.into_iter().map(Lack::Address).collect();
+        let routes = self.links.missing_routes(link.index, &wanted).await?;
         lacks.extend(routes.into_iter().map(Lack::Route));
         Ok(lacks)
     }

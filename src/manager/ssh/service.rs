@@ -70,13 +70,16 @@ impl Service {
     /// The address, and what the kernel says.
     pub(super) async fn listen(
         &self,
-        addresses: [IpAddr; 2],
+        addresses: &[IpAddr],
         device: &str,
     ) -> Result<Vec<TcpListener>, (SocketAddr, std::io::Error)> {
         let mut earlier = std::mem::take(&mut *self.listeners());
         let mut listeners = Vec::new();
         let mut has_changed = false;
-        for address in addresses.map(|address| SocketAddr::new(address, SSH_PORT)) {
+        for address in addresses
+            .iter()
+            .map(|address| SocketAddr::new(*address, SSH_PORT))
+        {
             let fits = |fd: &OwnedFd| socket::listens_at(fd.as_fd(), address, device);
             let listener = match earlier.iter().position(fits) {
                 Some(index) => TcpListener::from_std(earlier.swap_remove(index).into()),

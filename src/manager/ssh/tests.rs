@@ -341,7 +341,7 @@ async fn listeners_of_an_earlier_manager_are_used_where_they_fit() {
         IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
     ];
     let first = Service::take_back(Vec::new(), keeper.store.clone()).await;
-    let listening = first.listen(addresses, "lo").await.expect("listens");
+    let listening = first.listen(&addresses, "lo").await.expect("listens");
     assert_eq!(
         keeper.next().await.0,
         "FDSTOREREMOVE=1\nFDNAME=ssh-listener\n"
@@ -350,7 +350,7 @@ async fn listeners_of_an_earlier_manager_are_used_where_they_fit() {
     drop(listening);
     let client = std::net::TcpStream::connect((addresses[0], SSH_PORT)).expect("waits in line");
     let next = Service::take_back(left, keeper.store.clone()).await;
-    let listening = next.listen(addresses, "lo").await.expect("listens");
+    let listening = next.listen(&addresses, "lo").await.expect("listens");
     let (_, from) = listening[0].accept().await.expect("is not missed");
     assert_eq!(from, client.local_addr().expect("an address"));
     // Other addresses: the old sockets go.
@@ -361,7 +361,7 @@ async fn listeners_of_an_earlier_manager_are_used_where_they_fit() {
     let last = Service::take_back(listeners.collect(), keeper.store.clone()).await;
     drop(listening);
     let other = [IpAddr::from([127, 0, 0, 2]), addresses[1]];
-    let listening = last.listen(other, "lo").await.expect("listens");
+    let listening = last.listen(&other, "lo").await.expect("listens");
     assert_eq!(
         keeper.next().await.0,
         "FDSTOREREMOVE=1\nFDNAME=ssh-listener\n"

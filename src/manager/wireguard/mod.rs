@@ -97,7 +97,16 @@ pub async fn open(
         if choice == WireGuardChoice::Auto {
             tracing::info!("the kernel has no WireGuard: it runs in this process");
         }
+        userspace::check_tun().map_err(|error| without_tun(choice, error))?;
         Ok(Box::new(userspace::Userspace::open(settings, links).await?))
+    }
+}
+
+/// Where either would have done, both are named.
+fn without_tun(choice: WireGuardChoice, error: Error) -> Error {
+    match (choice, error) {
+        (WireGuardChoice::Auto, Error::NoTun(reason)) => Error::NoWireGuard(reason),
+        (_, error) => error,
     }
 }
 
@@ -116,7 +125,7 @@ pub async fn check(
             return Err(Error::NoKernelWireGuard);
         }
     } else {
-        userspace::check_tun()?;
+        userspace::check_tun().map_err(|error| without_tun(choice, error))?;
     }
     if existing.is_none() {
         userspace::check_port(settings.port)?;

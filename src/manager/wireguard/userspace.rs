@@ -80,7 +80,6 @@ impl Userspace {
     /// # Errors
     /// [`Error`]; a device that this call created is gone again then.
     pub async fn open(settings: &Settings, links: &Links) -> Result<Self, Error> {
-        check_tun()?;
         let socket = OneSocket::bind(settings.port)?;
         if let Some(link) = links.find(&settings.device).await?
             && link.kind != Kind::Tun
