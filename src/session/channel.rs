@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::input::{Input, Sent, length};
 use super::listening::Agent;
+use super::memory;
 use super::output::{Output, Stream};
 use super::pipe::Pipe;
 use super::request::Request;
@@ -120,6 +121,7 @@ impl SessionChannel {
         }
         output.end().await;
         output.close().await;
+        memory::give_back();
     }
 
     /// Takes requests until one starts a program.

@@ -2,11 +2,11 @@
 
 use nix::libc;
 
-/// Larger than anything that bulk output needs again and again.
-const KEPT_BYTES: libc::c_int = 2 << 20;
+/// More than a channel's window, which is what waits at most in an upload.
+const KEPT_BYTES: libc::c_int = 8 << 20;
 
-/// Keeps what is freed while much is carried: else each piece of output would be new memory from
-/// the kernel, page by page.
+/// Keeps what is freed while much is carried: else each piece would be new memory from the kernel,
+/// page by page.
 pub(super) fn keep() {
     for parameter in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
         // SAFETY: takes numbers; it only sets when the allocator asks the kernel (mallopt(3)).
