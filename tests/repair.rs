@@ -1,9 +1,6 @@
 //! What another program takes away from the mesh comes back at once, and nothing passes meanwhile.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::ChildStdout;
-
-use meshd_lab::{DEADLINE, Mesh, Running, wait_for};
+use meshd_lab::{DEADLINE, Mesh, wait_for};
 
 const SSH_ONLY: &str = r#"{
     "tagOwners": {"tag:web": ["alice@example.com"]},
@@ -17,35 +14,6 @@ const TABLE: &str = "nft list table inet meshd";
 const TABLE_WITH_HANDLES: &str = "nft --handle list table inet meshd";
 const ADDRESSES: &str = "ip -o addr show dev mesh0 scope global | sed 's/^[0-9]*//'; \
      ip route show 100.64.0.0/10; ip -6 route show fd7a:115c:a1e0::/48";
-
-/// A session that answers.
-struct Talk {
-    _ssh: Running,
-    input: std::process::ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Talk {
-    fn begin(mesh: &Mesh) -> Self {
-        let echo = "while read line; do echo got $line; done";
-        let ssh = mesh.ssh("laptop", &["alice@web1", echo]).spawn();
-        let mut ssh = ssh.expect("ssh");
-        let mut talk = Self {
-            input: ssh.stdin.take().expect("its input"),
-            answers: BufReader::new(ssh.stdout.take().expect("its output")),
-            _ssh: ssh,
-        };
-        talk.assert_alive("first");
-        talk
-    }
-
-    fn assert_alive(&mut self, word: &str) {
-        writeln!(self.input, "{word}").expect("written");
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("an answer");
-        assert_eq!(line, format!("got {word}\n"));
-    }
-}
 
 /// A mesh in which nothing but SSH passes from laptop to web1.
 fn strict_mesh() -> Mesh {
@@ -123,7 +91,7 @@ fn assert_login(mesh: &Mesh) {
 #[test]
 fn a_flushed_ruleset_comes_back_and_sessions_go_on() {
     let mesh = strict_mesh();
-    let mut talk = Talk::begin(&mesh);
+    let mut talk = mesh.talk();
     assert_repaired(&mesh, "nft flush ruleset", TABLE);
     talk.assert_alive("after the flush");
     assert!(!answers_ping(&mesh));
@@ -181,7 +149,7 @@ fn the_rules_of_others_are_none_of_the_managers_business() {
 #[test]
 fn addresses_routes_and_the_devices_state_come_back() {
     let mesh = Mesh::of_two().expect("a mesh");
-    let mut talk = Talk::begin(&mesh);
+    let mut talk = mesh.talk();
     for (harm, named) in [
         ("ip addr flush dev mesh0", "the address "),
         ("ip route del 100.64.0.0/10", "the route to 100.64.0.0/10"),
@@ -215,7 +183,7 @@ fn a_deleted_device_comes_back() {
 #[test]
 fn while_the_rules_cannot_be_written_nothing_passes() {
     let mesh = strict_mesh();
-    let mut talk = Talk::begin(&mesh);
+    let mut talk = mesh.talk();
     let web1 = mesh.host("web1");
     web1.sh("mv /usr/sbin/nft /usr/sbin/nft-away; nft-away flush ruleset")
         .expect("flushed");

@@ -1,9 +1,8 @@
 //! Sessions outlive the daemons that began them; logins outlive control.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::ChildStdout;
+use std::io::{BufRead, BufReader};
 
-use meshd_lab::{DEADLINE, Mesh, Running, wait_for};
+use meshd_lab::{DEADLINE, Mesh, wait_for};
 
 #[path = "restart/traffic.rs"]
 mod traffic;
@@ -11,34 +10,6 @@ mod traffic;
 mod units;
 
 use traffic::Loop;
-
-/// A session that answers.
-struct Talk {
-    ssh: Running,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Talk {
-    fn begin(mesh: &Mesh) -> Self {
-        let echo = "while read line; do echo got $line; done";
-        let mut ssh = mesh
-            .ssh("laptop", &["alice@web1", echo])
-            .spawn()
-            .expect("ssh");
-        let answers = BufReader::new(ssh.stdout.take().expect("its output"));
-        let mut talk = Self { ssh, answers };
-        talk.assert_alive("first");
-        talk
-    }
-
-    fn assert_alive(&mut self, word: &str) {
-        let mut stdin = self.ssh.stdin.as_ref().expect("its input");
-        writeln!(stdin, "{word}").expect("written");
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("an answer");
-        assert_eq!(line, format!("got {word}\n"));
-    }
-}
 
 /// What `mesh sessions` shows on `web1`, without its head.
 fn sessions(mesh: &Mesh) -> Vec<String> {
@@ -127,7 +98,7 @@ fn assert_login(mesh: &Mesh) {
 #[test]
 fn a_session_goes_on_over_restarts_of_the_manager() {
     let mut mesh = Mesh::of_two().expect("a mesh");
-    let mut talk = Talk::begin(&mesh);
+    let mut talk = mesh.talk();
     mesh.take_manager("web1").stop().expect("stopped");
     mesh.start_manager("web1").expect("started");
     talk.assert_alive("after a restart");
@@ -145,7 +116,7 @@ fn a_session_goes_on_over_restarts_of_the_manager() {
 #[test]
 fn a_session_goes_on_over_restarts_of_the_broker() {
     let mut mesh = Mesh::of_two().expect("a mesh");
-    let mut talk = Talk::begin(&mesh);
+    let mut talk = mesh.talk();
     mesh.take_broker("web1").stop().expect("stopped");
     talk.assert_alive("without a broker");
     mesh.start_broker("web1").expect("started");
@@ -160,7 +131,7 @@ fn a_session_goes_on_over_restarts_of_the_broker() {
 #[test]
 fn ssh_that_root_has_stopped_is_off_and_its_sessions_go_on() {
     let mut mesh = Mesh::of_two().expect("a mesh");
-    let mut talk = Talk::begin(&mesh);
+    let mut talk = mesh.talk();
     mesh.take_broker("web1").stop().expect("stopped");
     let web1 = mesh.host("web1");
     wait_for("word that SSH is off", DEADLINE, || {

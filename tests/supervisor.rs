@@ -1,6 +1,5 @@
 //! Without systemd: the daemons under runit's runsv(8), by the scripts in `packaging/runit`.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
 use meshd_contract::paths;
@@ -94,27 +93,18 @@ fn logins_and_sessions_under_a_plain_supervisor() {
         assert!(privilege.contains(&only_net_admin), "{privilege}");
     }
 
-    let echo = "while read line; do echo got $line; done";
-    let session = mesh.ssh("laptop", &["alice@web1", echo]).spawn();
-    let mut session = session.expect("ssh");
-    let mut answers = BufReader::new(session.stdout.take().expect("its output"));
-    let mut assert_alive = |word: &str| {
-        writeln!(session.stdin.as_ref().expect("its input"), "{word}").expect("written");
-        let mut line = String::new();
-        answers.read_line(&mut line).expect("an answer");
-        assert_eq!(line, format!("got {word}\n"));
-    };
-    assert_alive("first");
+    let mut talk = mesh.talk();
+    talk.assert_alive("first");
     web1.sh(&format!("sv restart {SERVICES}/meshd {SERVICES}/meshd-ssh"))
         .expect("restarted");
     let manager = wait_for_another(web1, "meshd", Some(&manager));
     let broker = wait_for_another(web1, "meshd-ssh", Some(&broker));
-    assert_alive("after a restart");
+    talk.assert_alive("after a restart");
     web1.sh(&format!("kill -KILL {manager} {broker}"))
         .expect("killed");
     wait_for_another(web1, "meshd", Some(&manager));
     wait_for_another(web1, "meshd-ssh", Some(&broker));
-    assert_alive("after a crash");
+    talk.assert_alive("after a crash");
     mesh.wait_until_reachable("laptop", "web1")
         .expect("reachable");
     let login = mesh.ssh("laptop", &["alice@web1", "id -un"]).succeed();

@@ -1,7 +1,6 @@
 //! Hosts with a real systemd: the project's units there, and logind's view of a session.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 
 use meshd_lab::{DEADLINE, Host, Kind, Mesh, Owner, wait_for};
 
@@ -99,29 +98,18 @@ fn a_host_joins_by_itself_with_a_credential_of_systemd_as_the_page_says() {
 #[test]
 fn a_session_outlives_a_restart_of_both_units() {
     let mesh = Mesh::of_two_booted().expect("a mesh");
-    let echo = "while read line; do echo got $line; done";
-    let mut ssh = mesh
-        .ssh("laptop", &["alice@web1", echo])
-        .spawn()
-        .expect("ssh");
-    let mut answers = BufReader::new(ssh.stdout.take().expect("its output"));
-    let mut assert_alive = |word: &str| {
-        writeln!(ssh.stdin.as_ref().expect("its input"), "{word}").expect("written");
-        let mut line = String::new();
-        answers.read_line(&mut line).expect("an answer");
-        assert_eq!(line, format!("got {word}\n"));
-    };
-    assert_alive("first");
+    let mut talk = mesh.talk();
+    talk.assert_alive("first");
     let restart = mesh
         .host("web1")
         .sh("systemctl restart meshd-ssh meshd && systemctl is-active meshd-ssh meshd");
     assert_eq!(restart.expect("restarted").stdout, "active\nactive\n");
-    assert_alive("after the restart");
+    talk.assert_alive("after the restart");
     mesh.wait_until_reachable("laptop", "web1")
         .expect("reachable");
     let output = mesh.ssh("laptop", &["alice@web1", "id -un"]).succeed();
     assert_eq!(output.expect("a login").stdout, "alice\n");
-    assert_alive("at the end");
+    talk.assert_alive("at the end");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The networks below the mesh: they change, they lack a family, and other programs use them too.
 
-use std::io::{BufRead, BufReader, Write};
-
 use meshd_lab::{CONTROL, DEADLINE, Mesh, Owner, policy_for_alice, wait_for};
 
 fn shown(mesh: &Mesh, host: &str, script: &str) -> String {
@@ -28,20 +26,11 @@ fn wait_for_mtu(mesh: &Mesh, mtu: u32) {
 #[test]
 fn a_session_goes_on_when_its_client_moves() {
     let mut mesh = Mesh::of_two().expect("a mesh");
-    let echo = "while read line; do echo got $line; done";
-    let ssh = mesh.ssh("laptop", &["alice@web1", echo]).spawn();
-    let mut ssh = ssh.expect("ssh");
-    let mut answers = BufReader::new(ssh.stdout.take().expect("its output"));
-    let mut assert_alive = |word: &str| {
-        writeln!(ssh.stdin.as_ref().expect("its input"), "{word}").expect("written");
-        let mut line = String::new();
-        answers.read_line(&mut line).expect("an answer");
-        assert_eq!(line, format!("got {word}\n"));
-    };
-    assert_alive("at home");
+    let mut talk = mesh.talk();
+    talk.assert_alive("at home");
     let moved = "ip addr flush dev eth0; ip addr add 192.0.2.77/24 dev eth0";
     mesh.host("laptop").sh(moved).expect("it moves");
-    assert_alive("elsewhere");
+    talk.assert_alive("elsewhere");
     assert!(status(&mesh, "web1").contains("192.0.2.77:51820"));
     // Whoever knows only what control says finds it, too.
     wait_for("word of the move", DEADLINE, || {
@@ -57,7 +46,7 @@ fn a_session_goes_on_when_its_client_moves() {
         answer.status.success().then_some(())
     })
     .expect("it is found");
-    assert_alive("at the end");
+    talk.assert_alive("at the end");
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod mesh;
 mod programs;
 pub mod requirements;
 mod running;
+mod talk;
 mod terminal;
 mod wait;
 
@@ -39,5 +40,6 @@ pub use mesh::{
 };
 pub use programs::{build_directory, program};
 pub use running::Running;
+pub use talk::Talk;
 pub use terminal::Terminal;
 pub use wait::{DEADLINE, wait_for};

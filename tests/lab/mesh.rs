@@ -10,7 +10,7 @@ use meshd_contract::paths;
 use crate::daemon::{journal, log_of};
 use crate::error::{LabError, Result};
 use crate::fd_store::FdStore;
-use crate::{DEADLINE, Daemon, Host, HostCommand, Kind, Lan, Output, wait_for};
+use crate::{DEADLINE, Daemon, Host, HostCommand, Kind, Lan, Output, Talk, wait_for};
 
 /// The host that control runs on.
 pub const CONTROL: &str = "control";
@@ -311,6 +311,15 @@ impl Mesh {
             .command("ssh")
             .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=20"])
             .args(arguments.iter().copied())
+    }
+
+    /// A session of alice's on `web1` that answers.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn talk(&self) -> Talk {
+        Talk::begin(self.ssh("laptop", &["alice@web1", Talk::SCRIPT]))
     }
 
     /// Starts control.

@@ -1,7 +1,6 @@
 //! Installation, upgrade and removal on a Debian with systemd, by apt.
 
 use meshd_lab::{DEADLINE, Host, Kind, Mesh, Owner, wait_for};
-use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 
 use crate::building::{NEW_DEBS, OLD_DEBS};
@@ -80,21 +79,8 @@ fn an_upgrade_over_a_session_of_its_own_ends_none_and_new_logins_use_the_new_cod
     let web1 = mesh.host("web1");
     web1.sh("echo 'minimum_uid = 1' >>/etc/meshd/ssh.toml")
         .expect("a setting");
-    let mut ssh = mesh
-        .ssh(
-            "laptop",
-            &["alice@web1", "while read line; do echo got $line; done"],
-        )
-        .spawn()
-        .expect("ssh");
-    let mut answers = BufReader::new(ssh.stdout.take().expect("its output"));
-    let mut assert_alive = |word: &str| {
-        writeln!(ssh.stdin.as_ref().expect("its input"), "{word}").expect("written");
-        let mut line = String::new();
-        answers.read_line(&mut line).expect("an answer");
-        assert_eq!(line, format!("got {word}\n"));
-    };
-    assert_alive("before");
+    let mut talk = mesh.talk();
+    talk.assert_alive("before");
 
     for (packages, word) in [(&*NEW_DEBS, "upgraded"), (&*OLD_DEBS, "downgraded")] {
         copy(web1, packages);
@@ -106,7 +92,7 @@ fn an_upgrade_over_a_session_of_its_own_ends_none_and_new_logins_use_the_new_cod
             .expect("a session that lives")
             .stdout;
         assert!(said.ends_with(&format!("{word}\n")), "{said}");
-        assert_alive(word);
+        talk.assert_alive(word);
         mesh.wait_until_reachable("laptop", "web1")
             .expect("reachable");
         let place = "readlink /proc/$PPID/exe";
