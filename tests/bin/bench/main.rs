@@ -78,10 +78,12 @@ fn main() -> ExitCode {
 }
 
 fn run(wanted: &[String]) -> Result<()> {
-    let known = |name: &String| TABLES.iter().any(|table| table.name == name);
-    if !wanted.iter().all(known) {
-        let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
-        let words = format!("the tables are: {}", names.join(", "));
+    let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
+    let words = format!("the tables are: {}", names.join(", "));
+    if wanted == ["list"] {
+        return say(&words);
+    }
+    if !wanted.iter().all(|name| names.contains(&name.as_str())) {
         return Err(LabError::Failed(words));
     }
     for place in [Place::Plain, Place::Short, Place::Booted] {
