@@ -2,6 +2,10 @@
 
 #[path = "vm/audit_trail.rs"]
 mod audit_trail;
+#[path = "vm/lacking.rs"]
+mod lacking;
+#[path = "vm/repair.rs"]
+mod repair;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -1,0 +1,67 @@
+//! Sessions go on when somebody deletes the kernel's WireGuard device below them.
+
+use std::io::{BufRead, BufReader, Write};
+
+use meshd_lab::{DEADLINE, Mesh, wait_for};
+
+use crate::is_inside;
+
+fn shown(mesh: &Mesh, script: &str) -> String {
+    let asked = mesh.host("web1").command("sh").args(["-c", script]);
+    asked.output().expect("an end").stdout
+}
+
+#[test]
+fn a_deleted_device_comes_back_below_open_sessions() {
+    if !is_inside("repair::a_deleted_device_comes_back_below_open_sessions") {
+        return;
+    }
+    let mesh = Mesh::of_two().expect("a mesh");
+    let echo = "while read line; do echo got $line; done";
+    let ssh = mesh.ssh("laptop", &["alice@web1", echo]).spawn();
+    let mut ssh = ssh.expect("ssh");
+    let mut answers = BufReader::new(ssh.stdout.take().expect("its output"));
+    let mut assert_alive = |word: &str| {
+        writeln!(ssh.stdin.as_ref().expect("its input"), "{word}").expect("written");
+        let mut line = String::new();
+        answers.read_line(&mut line).expect("an answer");
+        assert_eq!(
+            line,
+            format!("got {word}\n"),
+            "{}",
+            mesh.log("web1", "meshd")
+        );
+    };
+    assert_alive("first");
+    let number = "cat /sys/class/net/mesh0/ifindex";
+    let wanted = "ip -o addr show dev mesh0 | sed 's/^[0-9]*//'; ip route show dev mesh0; \
+                  wg show mesh0 peers; wg show mesh0 allowed-ips; wg show mesh0 listen-port; \
+                  nft list table inet meshd";
+    let before = (shown(&mesh, number), shown(&mesh, wanted));
+    let peer = shown(&mesh, "wg show mesh0 peers");
+    let peer = peer.trim();
+    for harm in [
+        "ip link delete mesh0",
+        "nft flush ruleset",
+        "ip link set mesh0 down",
+        &format!("wg set mesh0 peer {peer} remove"),
+        &format!("wg set mesh0 peer {peer} allowed-ips ''"),
+        "nft flush ruleset; ip link delete mesh0",
+    ] {
+        mesh.host("web1").sh(harm).expect(harm);
+        let repaired = wait_for("the repair", DEADLINE, || {
+            (shown(&mesh, wanted) == before.1).then_some(())
+        });
+        assert!(
+            repaired.is_ok(),
+            "after {harm}:\n{}\n{}\nnot:\n{}",
+            mesh.log("web1", "meshd"),
+            shown(&mesh, wanted),
+            before.1
+        );
+        assert_eq!(shown(&mesh, number), before.0, "{harm}");
+        assert_alive(harm);
+    }
+    let output = mesh.ssh("laptop", &["alice@web1", "id -un"]).succeed();
+    assert_eq!(output.expect("a login").stdout, "alice\n");
+}
