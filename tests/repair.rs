@@ -205,6 +205,36 @@ fn while_the_rules_cannot_be_written_nothing_passes() {
 }
 
 #[test]
+fn an_address_that_is_taken_again_and_again_comes_back_after_a_pause() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let before = shown(&mesh, ADDRESSES);
+    let mut harmer = mesh
+        .host("web1")
+        .command("sh")
+        .args([
+            "-c",
+            "while :; do ip addr show mesh0 | grep -q 100.64. && ip addr flush dev mesh0; done",
+        ])
+        .spawn()
+        .expect("a program");
+    let keeps = "another program keeps changing the mesh (the address";
+    wait_for("a pause", DEADLINE, || {
+        status(&mesh).contains(keeps).then_some(())
+    })
+    .expect("it pauses");
+    assert!(!is_closed(&mesh), "the rules are there");
+    harmer.kill().expect("killed");
+    wait_for("the end of the pause", DEADLINE, || {
+        (shown(&mesh, ADDRESSES) == before).then_some(())
+    })
+    .expect("they come back");
+    wait_for("the end of the word on it", DEADLINE, || {
+        (!status(&mesh).contains("problem")).then_some(())
+    })
+    .expect("nothing is wrong any more");
+}
+
+#[test]
 fn with_a_program_that_does_not_stop_the_manager_does_not_race() {
     let mesh = strict_mesh();
     let web1 = mesh.host("web1");

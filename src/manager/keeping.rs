@@ -94,7 +94,7 @@ impl Daemon {
             return;
         };
         let mut touched = Touched {
-            device: mesh.is_closed() || !self.hears_kernel,
+            device: self.repairs.problem.is_some() || !self.hears_kernel,
             rules: true,
             ..Touched::default()
         };
@@ -124,7 +124,7 @@ impl Daemon {
         }
         lacks.dedup();
         if lacks.is_empty() && !mesh.is_closed() {
-            return;
+            return self.repairs.settle();
         }
         match self.repairs.pace.ask(Instant::now()) {
             Ok(()) => self.put_back(&lacks, touched.by).await,
@@ -195,9 +195,15 @@ impl Daemon {
             return;
         }
         let seconds = next.duration_since(Instant::now()).as_secs_f64().ceil();
+        let is_closed = lacks.iter().any(Lack::opens);
+        let meanwhile = if is_closed {
+            ", and the device is down until then"
+        } else {
+            ""
+        };
         let sentence = format!(
-            "another program keeps changing the mesh ({}): it is down for {seconds} s, then tried \
-             again; find that program (nft monitor, ip monitor) and stop it",
+            "another program keeps changing the mesh ({}): the next repair is in {seconds} \
+             s{meanwhile}; find that program (nft monitor, ip monitor) and stop it",
             words(lacks)
         );
         tracing::error!(error = sentence, "the mesh is not as it should be");

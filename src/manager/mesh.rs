@@ -232,7 +232,7 @@ impl Mesh {
     }
 
     /// Tries the next endpoint of peers that do not answer at the present one; says whether
-    /// somebody else has changed the peers.
+    /// somebody else has changed something of WireGuard's.
     ///
     /// # Errors
     /// [`Error`], also when the device has gone.
@@ -253,7 +253,7 @@ impl Mesh {
                 });
             }
         }
-        let lack = self.lacking_peers(&dump, now);
+        let lack = self.lacks_of_wireguard(&dump, now);
         self.last_dump = dump;
         self.wireguard.apply(changes).await?;
         Ok(lack)

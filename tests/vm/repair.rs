@@ -35,7 +35,7 @@ fn a_deleted_device_comes_back_below_open_sessions() {
     assert_alive("first");
     let number = "cat /sys/class/net/mesh0/ifindex";
     let wanted = "ip -o addr show dev mesh0 | sed 's/^[0-9]*//'; ip route show dev mesh0; \
-                  wg show mesh0 peers; wg show mesh0 allowed-ips; wg show mesh0 listen-port; \
+                  wg show mesh0 public-key; wg show mesh0 peers; wg show mesh0 allowed-ips; wg show mesh0 listen-port; \
                   nft list table inet meshd";
     let before = (shown(&mesh, number), shown(&mesh, wanted));
     let peer = shown(&mesh, "wg show mesh0 peers");
@@ -46,6 +46,7 @@ fn a_deleted_device_comes_back_below_open_sessions() {
         "ip link set mesh0 down",
         &format!("wg set mesh0 peer {peer} remove"),
         &format!("wg set mesh0 peer {peer} allowed-ips ''"),
+        "wg set mesh0 listen-port 4444",
         "nft flush ruleset; ip link delete mesh0",
     ] {
         mesh.host("web1").sh(harm).expect(harm);

@@ -35,15 +35,22 @@ impl Links {
     /// # Errors
     /// [`Error::Network`].
     pub async fn missing_routes(&self, index: u32, wanted: &[IpAddr]) -> Result<Vec<IpNet>, Error> {
-        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index);
-        let v6 = RouteMessageBuilder::<Ipv6Addr>::new().output_interface(index);
-        let mut present = routes_of(v4.build()).await?;
-        present.extend(routes_of(v6.build()).await?);
-        let mut missing = vec![IpNet::V4(MESH_V4), IpNet::V6(MESH_V6)];
-        missing.retain(|network| {
-            let is_wanted = wanted.iter().any(|address| network.contains(address));
-            is_wanted && !present.contains(network)
-        });
+        let mut missing = Vec::new();
+        for address in wanted {
+            let (network, like) = match address {
+                IpAddr::V4(_) => {
+                    let like = RouteMessageBuilder::<Ipv4Addr>::new();
+                    (IpNet::V4(MESH_V4), like.output_interface(index).build())
+                }
+                IpAddr::V6(_) => {
+                    let like = RouteMessageBuilder::<Ipv6Addr>::new();
+                    (IpNet::V6(MESH_V6), like.output_interface(index).build())
+                }
+            };
+            if !routes_of(like).await?.contains(&network) {
+                missing.push(network);
+            }
+        }
         Ok(missing)
     }
 }
@@ -59,9 +66,9 @@ async fn routes_of(like: RouteMessage) -> Result<Vec<IpNet>, Error> {
     connection.abort();
     match listed {
         Ok(routes) => Ok(routes.iter().filter_map(destination).collect()),
-        // A host without IPv6 has no such table.
+        // There is no such table, or no longer such a device.
         Err(rtnetlink::Error::NetlinkError(error))
-            if [-libc::ENOENT, -libc::EOPNOTSUPP].contains(&error.raw_code()) =>
+            if [-libc::ENOENT, -libc::ENODEV].contains(&error.raw_code()) =>
         {
             Ok(Vec::new())
         }

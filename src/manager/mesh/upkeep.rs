@@ -29,6 +29,8 @@ pub enum Lack {
     Address(IpAddr),
     /// A route through it.
     Route(IpNet),
+    /// Its WireGuard key or port.
+    Identity,
     /// So many of its peers, or their addresses.
     Peers(usize),
 }
@@ -50,6 +52,7 @@ impl fmt::Display for Lack {
             Self::Up => f.write_str("the device's state up"),
             Self::Address(address) => write!(f, "the address {address}"),
             Self::Route(network) => write!(f, "the route to {network}"),
+            Self::Identity => f.write_str("the device's WireGuard key or port"),
             Self::Peers(count) => write!(f, "WireGuard peers ({count})"),
         }
     }
@@ -114,6 +117,7 @@ impl Mesh {
         self.links.bring_up(device, self.mtu).await?;
         self.is_closed = false;
         self.links.configure(device, &self.addresses).await?;
+        self.wireguard.restore().await?;
         let current = self.wireguard.dump().await?;
         self.wireguard
             .apply(diff(&current, &self.wanted, now))
@@ -136,8 +140,15 @@ impl Mesh {
         self.is_closed
     }
 
-    /// Peers that are not as they should be: their endpoints are WireGuard's own business.
-    pub(super) fn lacking_peers(&self, current: &wireguard::Peers, now: Timestamp) -> Option<Lack> {
+    /// What of WireGuard is not as it should be; the endpoints of peers are its own business.
+    pub(super) fn lacks_of_wireguard(
+        &self,
+        current: &wireguard::Peers,
+        now: Timestamp,
+    ) -> Option<Lack> {
+        if !self.wireguard.is_ours() {
+            return Some(Lack::Identity);
+        }
         let changes = diff(current, &self.wanted, now);
         let is_foreign = |change: &&Change| match change {
             Change::Add { .. } | Change::Remove { .. } => true,

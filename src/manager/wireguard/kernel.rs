@@ -32,6 +32,10 @@ pub struct Kernel {
     socket: GenetlinkHandle,
     links: Links,
     device: String,
+    /// What it was opened with, and whether the device still has that; none for one that was only
+    /// adopted.
+    settings: Option<Settings>,
+    is_ours: bool,
 }
 
 /// Whether the kernel has WireGuard; asking for the family loads the module where there is one.
@@ -63,7 +67,10 @@ impl Kernel {
                 .await?;
         }
         match kernel.set_up(settings).await {
-            Ok(()) => Ok(kernel),
+            Ok(()) => {
+                kernel.settings = Some(settings.clone());
+                Ok(kernel)
+            }
             Err(error) if is_new => {
                 links.delete(&settings.device).await?;
                 Err(error)
@@ -81,11 +88,21 @@ impl Kernel {
             socket: connect()?,
             links: links.clone(),
             device: device.to_owned(),
+            settings: None,
+            is_ours: true,
         })
     }
 
-    /// Sets key and port only where they differ: setting the key ends every session.
     async fn set_up(&mut self, settings: &Settings) -> Result<(), Error> {
+        self.set_identity(settings).await?;
+        self.links
+            .bring_up(&self.device, settings.mtu)
+            .await
+            .map_err(|error| port_error(error, settings))
+    }
+
+    /// Sets key and port only where they differ: setting the key ends every session.
+    async fn set_identity(&mut self, settings: &Settings) -> Result<(), Error> {
         let (key, port) = self.identity().await?;
         let mut attributes = Vec::new();
         if key != Some(settings.key.wireguard_public()) {
@@ -95,27 +112,16 @@ impl Kernel {
         if port != Some(settings.port) {
             attributes.push(WireguardAttribute::ListenPort(settings.port));
         }
-        if !attributes.is_empty() {
-            self.set(attributes)
-                .await
-                .map_err(|error| port_error(error, settings))?;
+        if attributes.is_empty() {
+            return Ok(());
         }
-        self.links
-            .bring_up(&self.device, settings.mtu)
+        self.set(attributes)
             .await
             .map_err(|error| port_error(error, settings))
     }
 
-    async fn identity(&mut self) -> Result<(Option<WireGuardKey>, Option<u16>), Error> {
-        let (mut key, mut port) = (None, None);
-        for attribute in self.get().await? {
-            match attribute {
-                WireguardAttribute::PublicKey(bytes) => key = Some(WireGuardKey(bytes)),
-                WireguardAttribute::ListenPort(number) => port = Some(number),
-                _ => {}
-            }
-        }
-        Ok((key, port))
+    async fn identity(&mut self) -> Result<Identity, Error> {
+        Ok(identity(&self.get().await?))
     }
 
     async fn set(&mut self, attributes: Vec<WireguardAttribute>) -> Result<(), Error> {
@@ -163,13 +169,27 @@ impl Kernel {
 
     async fn dump_peers(&mut self) -> Result<Peers, Error> {
         let mut peers = Peers::new();
-        for attribute in self.get().await? {
+        let attributes = self.get().await?;
+        if let Some(settings) = &self.settings {
+            let wanted = (Some(settings.key.wireguard_public()), Some(settings.port));
+            self.is_ours = identity(&attributes) == wanted;
+        }
+        for attribute in attributes {
             if let WireguardAttribute::Peers(parts) = attribute {
                 parts.into_iter().for_each(|part| merge(&mut peers, part));
             }
         }
         peers.values_mut().for_each(|peer| peer.allowed_ips.sort());
         Ok(peers)
+    }
+
+    async fn restore_identity(&mut self) -> Result<(), Error> {
+        let Some(settings) = self.settings.clone() else {
+            return Ok(());
+        };
+        self.set_identity(&settings).await?;
+        self.is_ours = true;
+        Ok(())
     }
 
     async fn apply_all(&mut self, changes: Vec<Change>) -> Result<(), Error> {
@@ -203,6 +223,14 @@ impl WireGuard for Kernel {
         Box::pin(self.apply_all(changes))
     }
 
+    fn is_ours(&self) -> bool {
+        self.is_ours
+    }
+
+    fn restore(&mut self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.restore_identity())
+    }
+
     fn remove(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(self.remove_all())
     }
@@ -214,6 +242,21 @@ impl WireGuard for Kernel {
     fn failed(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(future::pending())
     }
+}
+
+/// A device's key and port.
+type Identity = (Option<WireGuardKey>, Option<u16>);
+
+fn identity(attributes: &[WireguardAttribute]) -> Identity {
+    let (mut key, mut port) = (None, None);
+    for attribute in attributes {
+        match attribute {
+            WireguardAttribute::PublicKey(bytes) => key = Some(WireGuardKey(*bytes)),
+            WireguardAttribute::ListenPort(number) => port = Some(*number),
+            _ => {}
+        }
+    }
+    (key, port)
 }
 
 fn port_error(error: Error, settings: &Settings) -> Error {

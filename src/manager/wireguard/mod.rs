@@ -69,6 +69,12 @@ pub trait WireGuard: Send {
     /// Carries out changes; what none of them names is not touched.
     fn apply(&mut self, changes: Vec<Change>) -> BoxFuture<'_, Result<(), Error>>;
 
+    /// Whether the device had this key and port when it was dumped last.
+    fn is_ours(&self) -> bool;
+
+    /// Gives it key and port again.
+    fn restore(&mut self) -> BoxFuture<'_, Result<(), Error>>;
+
     /// Removes the peers and then the network device.
     ///
     /// In this order: a kernel that deletes a device with 1,000 peers takes 12 seconds, one that

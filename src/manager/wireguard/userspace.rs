@@ -183,6 +183,15 @@ impl WireGuard for Userspace {
         Box::pin(self.apply_all(changes))
     }
 
+    /// Nobody else has a way in.
+    fn is_ours(&self) -> bool {
+        true
+    }
+
+    fn restore(&mut self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(future::ready(Ok(())))
+    }
+
     fn remove(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(self.remove_all())
     }
