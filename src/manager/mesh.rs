@@ -30,7 +30,7 @@ mod upkeep;
 
 pub use upkeep::Lack;
 
-/// The most peers that are greeted when the mesh comes up.
+/// The most peers that are greeted when the mesh comes up, or comes back.
 const MAX_GREETINGS: usize = 64;
 /// The discard protocol's port (RFC 863).
 const DISCARD: u16 = 9;
@@ -92,7 +92,7 @@ impl Mesh {
         match Self::assemble(options, &settings, document, service, links, nft).await {
             Ok(mut mesh) => {
                 mesh.listen(ssh).await;
-                greet(document, &mesh.wanted);
+                mesh.greet();
                 Ok(mesh)
             }
             Err(error) => {
@@ -187,6 +187,27 @@ impl Mesh {
         });
         self.listen(ssh).await;
         self.fit_mtu().await
+    }
+
+    /// Sends a packet to each peer, which makes WireGuard shake hands with it.
+    ///
+    /// A peer that still holds the session of an earlier device, or of a time before the device was
+    /// down, sends into the void until it has waited for 15 seconds. What it lets in does not
+    /// matter: its own WireGuard has answered by then.
+    fn greet(&self) {
+        let Ok(socket) = UdpSocket::bind((self.addresses.v4, 0)) else {
+            return;
+        };
+        let peers = self.wanted.iter();
+        let reachable = peers.filter(|peer| !peer.endpoints.is_empty());
+        let own = |peer: &WantedPeer| {
+            let mut addresses = peer.allowed_ips.iter().map(IpNet::addr);
+            addresses.find(|address| is_mesh_address(*address))
+        };
+        for address in reachable.filter_map(own).take(MAX_GREETINGS) {
+            // One that does not go out costs the peer its 15 seconds, and nothing else.
+            let _ = socket.send_to(b"", (address, DISCARD));
+        }
     }
 
     /// Gives the device the MTU that the ways to its peers leave room for by now.
@@ -346,25 +367,6 @@ pub async fn remove_leftovers(options: &Options) -> Result<(), Error> {
     let links = Links::connect()?;
     wireguard::remove_leftover(&options.device, &links).await?;
     Nft::default().remove().await
-}
-
-/// Sends a packet to each peer, which makes WireGuard shake hands with it.
-///
-/// A peer that still holds the session of an earlier device sends into the void until it has waited
-/// for 15 seconds. What it lets in does not matter: its own WireGuard has answered by then.
-fn greet(document: &NetworkDocument, wanted: &[WantedPeer]) {
-    let Ok(socket) = UdpSocket::bind((document.addresses.v4, 0)) else {
-        return;
-    };
-    let reachable = wanted.iter().filter(|peer| !peer.endpoints.is_empty());
-    let own = |peer: &WantedPeer| {
-        let mut addresses = peer.allowed_ips.iter().map(IpNet::addr);
-        addresses.find(|address| is_mesh_address(*address))
-    };
-    for address in reachable.filter_map(own).take(MAX_GREETINGS) {
-        // One that does not go out costs the peer its 15 seconds, and nothing else.
-        let _ = socket.send_to(b"", (address, DISCARD));
-    }
 }
 
 fn rules(

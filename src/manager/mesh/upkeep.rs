@@ -121,7 +121,9 @@ impl Mesh {
         let current = self.wireguard.dump().await?;
         self.wireguard
             .apply(diff(&current, &self.wanted, now))
-            .await
+            .await?;
+        self.greet();
+        Ok(())
     }
 
     /// Takes the device down, so that nothing passes while there are no rules. Connections wait.
