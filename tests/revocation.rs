@@ -56,6 +56,24 @@ fn removing_the_node_ends_the_session() {
 }
 
 #[test]
+fn the_end_of_a_nodes_key_ends_the_session_with_a_word() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let session = stubborn_session(&mesh);
+    let expiry = ["nodes", "expiry", "laptop"];
+    mesh.meshd_control(&[&expiry[..], &["1s"]].concat())
+        .expect("set");
+    assert_revoked(&mesh, session);
+    let again = mesh.ssh("laptop", &["alice@web1", "true"]).output();
+    assert_eq!(again.expect("an end").status.code(), Some(255));
+    mesh.meshd_control(&[&expiry[..], &["never"]].concat())
+        .expect("set");
+    mesh.wait_until_reachable("laptop", "web1")
+        .expect("a peer again");
+    let again = mesh.ssh("laptop", &["alice@web1", "echo on"]).succeed();
+    assert_eq!(again.expect("a login").stdout, "on\n");
+}
+
+#[test]
 fn removing_the_user_ends_the_session() {
     let mesh = Mesh::of_two().expect("a mesh");
     let session = stubborn_session(&mesh);

@@ -8,6 +8,7 @@ use meshd_contract::network_document::{NetworkDocument, NetworkPeer};
 use meshd_contract::peer_document::{Peer, PeerDocument};
 use meshd_contract::time::Timestamp;
 
+use crate::farewell::LAST_WORDS;
 use crate::store::NodeRow;
 
 pub(crate) use meshd_policy::NodeView as View;
@@ -101,11 +102,12 @@ pub(crate) fn peer(node: &NodeRow) -> Peer {
         addresses: node.slot.addresses(),
         wireguard_key: node.wireguard_key,
         owner: node.owner.clone(),
-        key_expires_at: None,
+        key_expires_at: node.key_expires_at,
     }
 }
 
-/// How a node stands in the network documents of others.
+/// How a node stands in the network documents of others: for a moment longer than its rights, so
+/// that a session which ends can say why.
 pub(crate) fn network_peer(node: &NodeRow) -> NetworkPeer {
     NetworkPeer {
         node: node.id,
@@ -116,7 +118,7 @@ pub(crate) fn network_peer(node: &NodeRow) -> NetworkPeer {
         owner: node.owner.clone(),
         routes: Vec::new(),
         ssh_host_keys: node.ssh_host_keys.clone(),
-        key_expires_at: None,
+        key_expires_at: node.key_expires_at.map(|at| at.plus(LAST_WORDS)),
     }
 }
 
@@ -143,6 +145,7 @@ pub(crate) mod tests {
             release: String::new(),
             created_at: Timestamp(0),
             last_seen: None,
+            key_expires_at: None,
         }
     }
 
@@ -177,6 +180,16 @@ pub(crate) mod tests {
         assert_eq!(ids(&peers.peers), [2, 3]);
         let network = network_document(&nodes[&NodeId(1)], &view, &nodes, "mesh.internal");
         assert_eq!(ids(&network.peers), [2, 4]);
+    }
+
+    #[test]
+    fn the_rights_of_a_key_end_before_its_packets() {
+        let node = NodeRow {
+            key_expires_at: Some(Timestamp(100)),
+            ..node(1)
+        };
+        assert_eq!(peer(&node).key_expires_at, Some(Timestamp(100)));
+        assert_eq!(network_peer(&node).key_expires_at, Some(Timestamp(102)));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use meshd_contract::time::Timestamp;
 use crate::compose::Nodes;
 use crate::store::{Farewell, LeavingRow, NodeRow};
 
-/// How long a deleted node stays in the network documents, in seconds.
-const LAST_WORDS: u64 = 2;
+/// How long a node that has no rights any more stays in the network, in seconds.
+pub(crate) const LAST_WORDS: u64 = 2;
 
 /// The deleted nodes at one moment.
 #[derive(Debug, Default)]

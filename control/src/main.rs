@@ -12,6 +12,7 @@ mod document_stream;
 mod duration;
 mod endpoint;
 mod engine;
+mod ephemeral;
 mod farewell;
 mod host_key;
 mod https;

@@ -35,6 +35,8 @@ pub(crate) struct NodeServer {
     pub(crate) stop: watch::Receiver<bool>,
     identity: String,
     replays: Mutex<Replays>,
+    /// How long the key of a user's node counts, in seconds.
+    key_lifetime: u64,
 }
 
 /// A request whose node is known and whose signature was checked.
@@ -51,6 +53,7 @@ impl NodeServer {
         hub: Arc<Hub>,
         key: &PrivateKey,
         certificate_hash: String,
+        key_lifetime: u64,
         stop: watch::Receiver<bool>,
     ) -> Result<Self, serde_json::Error> {
         let identity = serde_json::to_string(&Identity {
@@ -64,6 +67,7 @@ impl NodeServer {
             stop,
             identity: seal_text(Identity::KIND, &identity, key),
             replays: Mutex::default(),
+            key_lifetime,
         })
     }
 
@@ -138,6 +142,7 @@ async fn register(
         node_key: body.node_key,
         wireguard_key: body.wireguard_key,
         name: body.name,
+        key_expires_at: now().plus(server.key_lifetime),
     };
     if let Some(response) = server.store.repeated_registration(&registration).await? {
         return Ok(axum::Json(response).into_response());

@@ -20,6 +20,7 @@ use crate::admin::server::AdminSocket;
 use crate::cli::ServeArguments;
 use crate::clock::now;
 use crate::engine::Engine;
+use crate::ephemeral::Ephemeral;
 use crate::hub::Hub;
 use crate::node_server::NodeServer;
 use crate::publisher::{Publisher, Settings};
@@ -72,7 +73,14 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
     };
     admin.warn_about_policy().await?;
     let hash = tls.certificate_hash.clone();
-    let nodes = NodeServer::new(store.clone(), Arc::clone(&hub), &key, hash, stopped.clone())?;
+    let nodes = NodeServer::new(
+        store.clone(),
+        Arc::clone(&hub),
+        &key,
+        hash,
+        arguments.key_expiry.0,
+        stopped.clone(),
+    )?;
     tracing::info!(
         listen = %listener.local_addr()?,
         key = %key.public(),
@@ -85,8 +93,10 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
         login_domains: arguments.login_domain.clone(),
         lifetime: arguments.document_lifetime.0,
     };
-    let publisher = Publisher::new(store.clone(), hub, settings);
+    let publisher = Publisher::new(store.clone(), Arc::clone(&hub), settings);
+    let ephemeral = Ephemeral::new(store.clone(), hub, arguments.ephemeral_timeout.0);
     let mut tasks = JoinSet::new();
+    tasks.spawn(ephemeral.run(stopped.clone()));
     tasks.spawn(publisher.run(stopped.clone()));
     tasks.spawn(admin_socket.serve(admin, stopped.clone()));
     tasks.spawn(crate::https::serve(listener, tls, nodes.router(), stopped));

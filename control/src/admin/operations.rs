@@ -45,6 +45,7 @@ impl Admin {
             Request::NodesList => self.store.nodes().await.map(|nodes| self.entries(nodes)),
             Request::NodesDelete { node } => self.delete_node(&node).await,
             Request::NodesRename { node, name } => self.rename_node(&node, &name).await,
+            Request::NodesExpiry { node, in_seconds } => self.set_expiry(&node, in_seconds).await,
             Request::PolicyGet => self.policy_text().await.map(Answer::Policy),
             Request::PolicyTopology => self.topology().await.map(Answer::Topology),
             Request::PolicySet { text } => self.set_policy(&text, by).await,
@@ -158,6 +159,7 @@ impl Admin {
             addresses: node.slot.addresses(),
             connected: self.hub.is_listening(node.id),
             last_seen: node.last_seen,
+            key_expires_at: node.key_expires_at,
             ephemeral: node.ephemeral,
             endpoints: node.endpoints,
             release: node.release,
@@ -179,6 +181,20 @@ impl Admin {
         self.store.rename_node(node.id, name).await?;
         tracing::info!(node = %node.id, old = %node.name, new = %name, "a node was renamed");
         let message = format!("renamed node {} ({}) to {name}", node.name, node.id);
+        Ok(self.published(message, Vec::new()).await)
+    }
+
+    async fn set_expiry(&self, text: &str, in_seconds: Option<u64>) -> Result<Answer, StoreError> {
+        let node = self.store.find_node(text).await?;
+        let expires_at = in_seconds.map(|seconds| now().plus(seconds));
+        self.store.set_key_expiry(node.id, expires_at).await?;
+        tracing::info!(node = %node.id, name = %node.name, ?in_seconds, "a key's expiry was set");
+        let when = match in_seconds {
+            None => "never expires".to_owned(),
+            Some(0) => "has expired".to_owned(),
+            Some(seconds) => format!("expires in {seconds} s"),
+        };
+        let message = format!("the key of node {} ({}) {when}", node.name, node.id);
         Ok(self.published(message, Vec::new()).await)
     }
 

@@ -55,6 +55,13 @@ pub(crate) enum Request {
         /// The new name.
         name: NodeName,
     },
+    /// Sets when a node's key expires.
+    NodesExpiry {
+        /// Its number or name.
+        node: String,
+        /// In so many seconds from now; none for never.
+        in_seconds: Option<u64>,
+    },
     /// The policy as it was saved.
     PolicyGet,
     /// Users, nodes and domains, as a policy is applied to them.
@@ -156,6 +163,8 @@ pub(crate) struct NodeEntry {
     pub(crate) connected: bool,
     /// When it was last heard of.
     pub(crate) last_seen: Option<Timestamp>,
+    /// From then on it is nobody's peer; none means never.
+    pub(crate) key_expires_at: Option<Timestamp>,
     /// It is removed when it is gone.
     pub(crate) ephemeral: bool,
     /// Where its WireGuard may be reached.

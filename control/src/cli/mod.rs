@@ -5,6 +5,7 @@ mod perform;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -90,6 +91,13 @@ pub(crate) struct ServeArguments {
     /// How long a node acts on what it was last told while control is away.
     #[arg(long, value_name = "DURATION", default_value = "7d")]
     pub(crate) document_lifetime: Seconds,
+    /// How long after it has joined the key of a user's node expires; that of a tagged node never
+    /// does.
+    #[arg(long, value_name = "DURATION", default_value = "180d")]
+    pub(crate) key_expiry: Seconds,
+    /// How long an ephemeral node may be away before it is removed.
+    #[arg(long, value_name = "DURATION", default_value = "30m")]
+    pub(crate) ephemeral_timeout: Seconds,
 }
 
 /// Commands about users.
@@ -184,6 +192,37 @@ pub(crate) enum NodesCommand {
         /// The new name.
         name: NodeName,
     },
+    /// Set when a host's key expires; from then on it is nobody's peer, and sessions from it end.
+    Expiry {
+        /// Its name or number.
+        node: String,
+        /// now, never, or a duration from now, such as 30d.
+        when: Expiry,
+    },
+}
+
+/// When a key is to expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// Never.
+    Never,
+    /// In so many seconds.
+    In(u64),
+}
+
+impl FromStr for Expiry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "never" => Ok(Self::Never),
+            "now" => Ok(Self::In(0)),
+            text => match text.parse() {
+                Ok(Seconds(seconds)) => Ok(Self::In(seconds)),
+                Err(_) => Err("write now, never, or a number and a unit, such as 30d".to_owned()),
+            },
+        }
+    }
 }
 
 /// Commands about the policy.
@@ -232,6 +271,14 @@ mod tests {
         assert!(parse("meshd-control authkeys create --user a@b --tag tag:x").is_err());
         assert!(parse("meshd-control authkeys create --user a@b").is_ok());
         assert!(parse("meshd-control authkeys create --tag tag:x --tag tag:y").is_ok());
+    }
+
+    #[test]
+    fn a_key_expires_now_never_or_in_a_while() {
+        assert_eq!("now".parse(), Ok(Expiry::In(0)));
+        assert_eq!("never".parse(), Ok(Expiry::Never));
+        assert_eq!("30d".parse(), Ok(Expiry::In(30 * 86_400)));
+        assert!("soon".parse::<Expiry>().is_err());
     }
 
     #[test]

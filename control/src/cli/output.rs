@@ -75,7 +75,16 @@ pub(super) fn nodes(nodes: &[NodeEntry], json: bool) -> anyhow::Result<()> {
     if json {
         return as_json(nodes);
     }
-    let mut table = Table::new(["ID", "NAME", "OWNER", "IPV4", "IPV6", "SEEN", "EPHEMERAL"]);
+    let mut table = Table::new([
+        "ID",
+        "NAME",
+        "OWNER",
+        "IPV4",
+        "IPV6",
+        "SEEN",
+        "KEY EXPIRES",
+        "EPHEMERAL",
+    ]);
     for node in nodes {
         let seen = match (node.connected, node.last_seen) {
             (true, _) => "connected".to_owned(),
@@ -89,6 +98,8 @@ pub(super) fn nodes(nodes: &[NodeEntry], json: bool) -> anyhow::Result<()> {
             node.addresses.v4.to_string(),
             node.addresses.v6.to_string(),
             seen,
+            node.key_expires_at
+                .map_or_else(|| "never".to_owned(), until),
             yes(node.ephemeral),
         ]);
     }

@@ -11,7 +11,7 @@ use meshd_contract::identity::Owner;
 
 use super::output;
 use super::{
-    AuthkeysCommand, Cli, Command, CreateAuthkey, NodesCommand, PolicyCommand, UsersCommand,
+    AuthkeysCommand, Cli, Command, CreateAuthkey, Expiry, NodesCommand, PolicyCommand, UsersCommand,
 };
 use crate::admin::client::ask;
 use crate::admin::protocol::{Answer, AuthKeyWish, Request};
@@ -87,6 +87,13 @@ fn nodes(command: NodesCommand) -> (Request, bool) {
         NodesCommand::List { json } => (Request::NodesList, json),
         NodesCommand::Delete { node } => (Request::NodesDelete { node }, false),
         NodesCommand::Rename { node, name } => (Request::NodesRename { node, name }, false),
+        NodesCommand::Expiry { node, when } => {
+            let in_seconds = match when {
+                Expiry::Never => None,
+                Expiry::In(seconds) => Some(seconds),
+            };
+            (Request::NodesExpiry { node, in_seconds }, false)
+        }
     }
 }
 

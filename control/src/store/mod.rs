@@ -30,8 +30,14 @@ pub(crate) use registration::Registration;
 pub(crate) use snapshot::LeavingRow;
 pub(crate) use users::UserRow;
 
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "mesh", include_str!("../../migrations/0001_mesh.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "mesh", include_str!("../../migrations/0001_mesh.sql")),
+    (
+        2,
+        "key expiry",
+        include_str!("../../migrations/0002_key_expiry.sql"),
+    ),
+];
 
 /// How many readers there are beside the one writer.
 const READERS: u32 = 4;

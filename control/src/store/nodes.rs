@@ -17,7 +17,8 @@ macro_rules! node_columns {
     ($condition:literal) => {
         concat!(
             "SELECT id, name, node_key, wireguard_key, address, user, tags, ephemeral, endpoints, \
-             ssh_host_keys, release, created_at, last_seen, deleted_at, farewell FROM nodes ",
+             ssh_host_keys, release, created_at, last_seen, key_expires_at, deleted_at, farewell \
+             FROM nodes ",
             $condition
         )
     };
@@ -51,6 +52,8 @@ pub(crate) struct NodeRow {
     pub(crate) created_at: Timestamp,
     /// When it was last heard of.
     pub(crate) last_seen: Option<Timestamp>,
+    /// From this second on it is nobody's peer; none means never.
+    pub(crate) key_expires_at: Option<Timestamp>,
 }
 
 /// What a request's number refers to.
@@ -108,6 +111,24 @@ impl Store {
         let result =
             sqlx::query("UPDATE nodes SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL")
                 .bind(to_sql(now.0))
+                .bind(to_sql(id.0))
+                .execute(&self.writer)
+                .await?;
+        if result.rows_affected() == 0 {
+            return Err(Refusal::NoNode(id.to_string()).into());
+        }
+        Ok(())
+    }
+
+    /// Sets when a node's key expires; none for never.
+    pub(crate) async fn set_key_expiry(
+        &self,
+        id: NodeId,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let result =
+            sqlx::query("UPDATE nodes SET key_expires_at = ? WHERE id = ? AND deleted_at IS NULL")
+                .bind(expires_at.map(|at| to_sql(at.0)))
                 .bind(to_sql(id.0))
                 .execute(&self.writer)
                 .await?;
@@ -196,8 +217,12 @@ pub(super) fn node(row: &SqliteRow) -> Result<NodeRow, StoreError> {
         ssh_host_keys: from_json(row.try_get("ssh_host_keys")?)?,
         release: row.try_get("release")?,
         created_at: Timestamp(from_sql(row.try_get("created_at")?)),
-        last_seen: row
-            .try_get::<Option<i64>, _>("last_seen")?
-            .map(|at| Timestamp(from_sql(at))),
+        last_seen: time(row, "last_seen")?,
+        key_expires_at: time(row, "key_expires_at")?,
     })
+}
+
+fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, StoreError> {
+    let seconds: Option<i64> = row.try_get(column)?;
+    Ok(seconds.map(|at| Timestamp(from_sql(at))))
 }

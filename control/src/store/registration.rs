@@ -1,6 +1,6 @@
 //! How a host becomes a node: one transaction from the auth key to the node.
 
-use meshd_contract::identity::{NodeId, NodeName};
+use meshd_contract::identity::{NodeId, NodeName, Owner};
 use meshd_contract::key::{PublicKey, WireGuardKey};
 use meshd_contract::node_api::RegisterResponse;
 use meshd_contract::time::Timestamp;
@@ -23,6 +23,8 @@ pub(crate) struct Registration {
     pub(crate) wireguard_key: WireGuardKey,
     /// The wished name.
     pub(crate) name: NodeName,
+    /// When its key expires, if it is a user's; that of tagged nodes never does.
+    pub(crate) key_expires_at: Timestamp,
 }
 
 impl Store {
@@ -136,10 +138,14 @@ async fn insert(
     now: Timestamp,
 ) -> Result<NodeId, StoreError> {
     let (user, tags) = owner_columns(&key.owner)?;
+    let key_expires_at = match &key.owner {
+        Owner::User(_) => Some(to_sql(request.key_expires_at.0)),
+        Owner::Tags(_) => None,
+    };
     let result = sqlx::query(
         "INSERT INTO nodes \
-         (name, node_key, wireguard_key, address, user, tags, ephemeral, created_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+         (name, node_key, wireguard_key, address, user, tags, ephemeral, created_at, key_expires_at) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(request.name.as_str())
     .bind(request.node_key.to_string())
@@ -149,6 +155,7 @@ async fn insert(
     .bind(tags)
     .bind(key.ephemeral)
     .bind(to_sql(now.0))
+    .bind(key_expires_at)
     .execute(change)
     .await?;
     Ok(NodeId(from_sql(result.last_insert_rowid())))

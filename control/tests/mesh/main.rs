@@ -5,5 +5,6 @@ mod crashes;
 mod harness;
 mod joining;
 mod leaving;
+mod life;
 mod requests;
 mod streams;
