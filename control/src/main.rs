@@ -5,6 +5,7 @@
 mod address_pool;
 mod admin;
 mod auth_key;
+mod backup;
 mod cli;
 mod clock;
 mod compose;

@@ -70,6 +70,7 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
         hub: Arc::clone(&hub),
         key: key.public(),
         login_domains: arguments.login_domain.clone(),
+        state: arguments.state.clone(),
     };
     admin.warn_about_policy().await?;
     let hash = tls.certificate_hash.clone();

@@ -12,6 +12,15 @@ use meshd_contract::key::PrivateKey;
 use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
 
+/// The database's file.
+pub(crate) const DATABASE: &str = "control.db";
+/// The file of the key that signs every document.
+pub(crate) const KEY: &str = "control.key";
+const OWN_CERTIFICATE: &str = "tls.crt";
+const OWN_CERTIFICATE_KEY: &str = "tls.key";
+/// Every other file that a lost mesh cannot do without.
+pub(crate) const SECRETS: [&str; 3] = [KEY, OWN_CERTIFICATE, OWN_CERTIFICATE_KEY];
+
 /// The directory, locked for this process.
 #[derive(Debug)]
 pub(crate) struct StateDir {
@@ -86,12 +95,15 @@ impl StateDir {
 
     /// The database's file.
     pub(crate) fn database(&self) -> PathBuf {
-        self.path.join("control.db")
+        self.path.join(DATABASE)
     }
 
     /// The certificate that control made for itself, and its key.
     pub(crate) fn own_certificate(&self) -> (PathBuf, PathBuf) {
-        (self.path.join("tls.crt"), self.path.join("tls.key"))
+        (
+            self.path.join(OWN_CERTIFICATE),
+            self.path.join(OWN_CERTIFICATE_KEY),
+        )
     }
 
     /// The key that signs every document; made at the very first start.
@@ -99,7 +111,7 @@ impl StateDir {
     /// # Errors
     /// [`StateError`]; a lost key is never replaced by a new one, which no node would believe.
     pub(crate) fn control_key(&self) -> Result<PrivateKey, StateError> {
-        let path = self.path.join("control.key");
+        let path = self.path.join(KEY);
         match read_secret(&path) {
             Ok(text) => {
                 let seed = STANDARD.decode(text.trim()).ok();

@@ -1,6 +1,7 @@
 //! What the commands do.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use meshd_policy::Topology;
 
 use super::protocol::{Answer, AuthKeyWish, ControlKey, Done, NewKey, NodeEntry, Request};
 use crate::auth_key::{Secret, SecretHash};
+use crate::backup;
 use crate::clock::now;
 use crate::engine::{Engine, PolicyError, topology};
 use crate::hub::Hub;
@@ -30,6 +32,8 @@ pub(crate) struct Admin {
     pub(crate) key: PublicKey,
     /// The e-mail domains that belong to this mesh.
     pub(crate) login_domains: Vec<String>,
+    /// The state directory.
+    pub(crate) state: PathBuf,
 }
 
 impl Admin {
@@ -50,6 +54,7 @@ impl Admin {
             Request::PolicyTopology => self.topology().await.map(Answer::Topology),
             Request::PolicySet { text } => self.set_policy(&text, by).await,
             Request::PolicyCheck { text } => self.check_policy(&text).await,
+            Request::Backup => Ok(self.back_up().await),
             Request::Key => Ok(Answer::Key(ControlKey {
                 key: self.key.to_string(),
                 fingerprint: self.key.fingerprint(),
@@ -196,6 +201,19 @@ impl Admin {
         };
         let message = format!("the key of node {} ({}) {when}", node.name, node.id);
         Ok(self.published(message, Vec::new()).await)
+    }
+
+    async fn back_up(&self) -> Answer {
+        match backup::make(&self.store, &self.state, now()).await {
+            Ok(copy) => {
+                tracing::info!(copy = %copy.display(), "a backup was made");
+                Answer::Copied(copy)
+            }
+            Err(error) => {
+                tracing::error!(%error, "no backup could be made");
+                Answer::Failed(error.to_string())
+            }
+        }
     }
 
     async fn policy_text(&self) -> Result<String, StoreError> {

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use std::path::PathBuf;
+
 use meshd_contract::address::MeshAddresses;
 use meshd_contract::identity::{NodeId, NodeName, Owner};
 use meshd_contract::time::Timestamp;
@@ -76,6 +78,8 @@ pub(crate) enum Request {
         /// The file's content.
         text: String,
     },
+    /// Copies everything that must not be lost.
+    Backup,
     /// Control's public key.
     Key,
 }
@@ -113,6 +117,8 @@ pub(crate) enum Answer {
     Topology(Topology),
     /// Control's public key.
     Key(ControlKey),
+    /// The directory of the copy.
+    Copied(PathBuf),
     /// Everything that is wrong with the policy, each with its place; nothing was changed.
     PolicyRefused(Vec<String>),
     /// Not done, one sentence why.

@@ -50,6 +50,20 @@ pub(crate) enum Command {
     /// Who may do what.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Copy the database and the keys while the server runs, and print where to.
+    Backup,
+    /// Put a backup in place, for a server that does not run.
+    Restore {
+        /// The backup's directory.
+        backup: PathBuf,
+        /// The directory of control's key and database.
+        #[arg(
+            long,
+            value_name = "DIRECTORY",
+            default_value = "/var/lib/meshd-control"
+        )]
+        state: PathBuf,
+    },
     /// Print control's public key and its fingerprint, for `mesh up --control-key`.
     Key,
     /// Print what a shell needs to complete this command.

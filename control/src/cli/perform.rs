@@ -15,6 +15,7 @@ use super::{
 };
 use crate::admin::client::ask;
 use crate::admin::protocol::{Answer, AuthKeyWish, Request};
+use crate::backup;
 use crate::serve;
 
 /// Does what the command line says.
@@ -36,9 +37,20 @@ pub(crate) fn perform(cli: Cli) -> anyhow::Result<()> {
             let answer = ask(&cli.socket, &request)?;
             return show(answer, false, &file);
         }
+        Command::Restore { backup, state } => return restore(&backup, &state),
+        Command::Backup => (Request::Backup, false),
         Command::Key => (Request::Key, false),
     };
     show(ask(&cli.socket, &request)?, json, "")
+}
+
+fn restore(copy: &Path, state: &Path) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| anyhow!("cannot start: {error}"))?
+        .block_on(backup::restore(copy, state))?;
+    output::line("restored; start the server again")
 }
 
 fn completions(shell: Shell) -> String {
@@ -141,6 +153,7 @@ fn show(answer: Answer, json: bool, file: &str) -> anyhow::Result<()> {
         Answer::Nodes(nodes) => output::nodes(&nodes, json),
         Answer::Policy(text) => output::verbatim(&text),
         Answer::Topology(topology) => output::line(&serde_json::to_string_pretty(&topology)?),
+        Answer::Copied(copy) => output::line(&copy.display().to_string()),
         Answer::Key(key) => output::line(&format!("{}\n{}", key.key, key.fingerprint)),
         Answer::PolicyRefused(problems) => {
             let lines: Vec<String> = problems

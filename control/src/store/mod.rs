@@ -136,6 +136,38 @@ impl Store {
         Ok(Self { writer, reader })
     }
 
+    /// Writes the state of this moment into a new file.
+    pub(crate) async fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        sqlx::query("VACUUM INTO ?")
+            .bind(path.to_string_lossy().into_owned())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether a file that nobody uses is a sound database of control.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it is not.
+    pub(crate) async fn verify(path: &Path) -> Result<(), StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .immutable(true)
+            .read_only(true);
+        let pool = pool(1, options).await?;
+        let found: String = sqlx::query_scalar("PRAGMA integrity_check")
+            .fetch_one(&pool)
+            .await?;
+        sqlx::query("SELECT 1 FROM nodes LIMIT 1")
+            .fetch_optional(&pool)
+            .await?;
+        pool.close().await;
+        match found.as_str() {
+            "ok" => Ok(()),
+            fault => Err(StoreError::Content(fault.to_owned())),
+        }
+    }
+
     /// Writes everything out and closes the file.
     pub(crate) async fn close(&self) {
         self.reader.close().await;

@@ -93,7 +93,7 @@ impl Control {
 
     /// Runs a command that must succeed; its standard output.
     pub(crate) fn admin(&self, arguments: &[&str]) -> String {
-        let output = self.try_admin(arguments);
+        let output = self.run(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {error}");
         String::from_utf8(output.stdout).expect("UTF-8")
@@ -101,13 +101,14 @@ impl Control {
 
     /// Runs a command that must fail; its standard error.
     pub(crate) fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.try_admin(arguments);
+        let output = self.run(arguments);
         assert!(!output.status.success(), "{arguments:?} succeeded");
         assert!(output.stdout.is_empty(), "{arguments:?} printed a result");
         String::from_utf8(output.stderr).expect("UTF-8")
     }
 
-    fn try_admin(&self, arguments: &[&str]) -> Output {
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_meshd-control"))
             .arg("--socket")
             .arg(self.socket())
@@ -136,7 +137,7 @@ impl Control {
 
     /// A one-time key for a host of `user`, who is created if need be.
     pub(crate) fn auth_key(&self, user: &str) -> String {
-        let _ = self.try_admin(&["users", "create", user]);
+        let _ = self.run(&["users", "create", user]);
         let secret = self.admin(&["authkeys", "create", "--user", user]);
         secret.trim().to_owned()
     }
