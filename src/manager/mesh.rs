@@ -1,11 +1,9 @@
 //! The mesh while it is in use: device, rules, names, and who may connect.
 
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-use meshd_contract::address::{MeshAddresses, is_mesh_address};
+use meshd_contract::address::MeshAddresses;
 use meshd_contract::document::Document;
 use meshd_contract::key::WireGuardKey;
 use meshd_contract::network_document::NetworkDocument;
@@ -26,14 +24,10 @@ use super::state::Secret;
 use super::wireguard::diff::{Change, WantedPeer, diff, next_endpoint};
 use super::wireguard::{self, PeerState, Peers, Settings, WireGuard};
 
+mod underlay;
 mod upkeep;
 
 pub use upkeep::Lack;
-
-/// The most peers that are greeted when the mesh comes up, or comes back.
-const MAX_GREETINGS: usize = 64;
-/// The discard protocol's port (RFC 863).
-const DISCARD: u16 = 9;
 
 /// Everything that is there only while the mesh is in use. Dropping it leaves the device and the
 /// rules; [`Mesh::take_down`] removes them.
@@ -81,7 +75,7 @@ impl Mesh {
             return Err(error);
         }
         let wanted = wanted(document, clock::now());
-        let mtu = mtu(options, &links, &wanted).await?;
+        let mtu = underlay::mtu(options, &links, &wanted).await?;
         let settings = Settings {
             device: options.device.clone(),
             port: options.wireguard_port,
@@ -189,45 +183,6 @@ impl Mesh {
         self.fit_mtu().await
     }
 
-    /// Sends a packet to each peer, which makes WireGuard shake hands with it.
-    ///
-    /// A peer that still holds the session of an earlier device, or of a time before the device was
-    /// down, sends into the void until it has waited for 15 seconds. What it lets in does not
-    /// matter: its own WireGuard has answered by then.
-    fn greet(&self) {
-        let Ok(socket) = UdpSocket::bind((self.addresses.v4, 0)) else {
-            return;
-        };
-        let peers = self.wanted.iter();
-        let reachable = peers.filter(|peer| !peer.endpoints.is_empty());
-        let own = |peer: &WantedPeer| {
-            let mut addresses = peer.allowed_ips.iter().map(IpNet::addr);
-            addresses.find(|address| is_mesh_address(*address))
-        };
-        for address in reachable.filter_map(own).take(MAX_GREETINGS) {
-            // One that does not go out costs the peer its 15 seconds, and nothing else.
-            let _ = socket.send_to(b"", (address, DISCARD));
-        }
-    }
-
-    /// Gives the device the MTU that the ways to its peers leave room for by now.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn fit_mtu(&mut self) -> Result<(), Error> {
-        let mtu = mtu(&self.options, &self.links, &self.wanted).await?;
-        if mtu != self.mtu && !self.is_closed {
-            self.links.bring_up(&self.options.device, mtu).await?;
-            tracing::info!(
-                before = self.mtu,
-                mtu,
-                "the tunnel's MTU follows the underlay"
-            );
-            self.mtu = mtu;
-        }
-        Ok(())
-    }
-
     /// A host whose SSH cannot start is still a node.
     async fn listen(&mut self, ssh: bool) {
         if !ssh {
@@ -318,14 +273,6 @@ impl Mesh {
         self.ssh.is_some()
     }
 
-    /// Where this host can be reached, and its port.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn underlay(&self) -> Result<Vec<std::net::IpAddr>, Error> {
-        self.links.underlay_addresses(&self.options.device).await
-    }
-
     /// Closes every socket, and leaves the device and the rules.
     pub async fn release(self) {
         self.dns.stop().await;
@@ -381,15 +328,6 @@ fn rules(
         &document.filter[..]
     };
     firewall::table(document, filter, &options.device, ssh)
-}
-
-async fn mtu(options: &Options, links: &Links, peers: &[WantedPeer]) -> Result<u32, Error> {
-    let endpoints = peers.iter().flat_map(|peer| &peer.endpoints);
-    let addresses = endpoints.map(std::net::SocketAddr::ip);
-    match options.mtu {
-        Some(mtu) => Ok(mtu),
-        None => links.tunnel_mtu(&options.device, addresses).await,
-    }
 }
 
 fn wanted(document: &NetworkDocument, now: Timestamp) -> Vec<WantedPeer> {

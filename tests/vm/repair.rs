@@ -1,7 +1,5 @@
 //! Sessions go on when somebody deletes the kernel's WireGuard device below them.
 
-use std::io::{BufRead, BufReader, Write};
-
 use meshd_lab::{DEADLINE, Mesh, wait_for};
 
 use crate::is_inside;
@@ -17,22 +15,7 @@ fn a_deleted_device_comes_back_below_open_sessions() {
         return;
     }
     let mesh = Mesh::of_two().expect("a mesh");
-    let echo = "while read line; do echo got $line; done";
-    let ssh = mesh.ssh("laptop", &["alice@web1", echo]).spawn();
-    let mut ssh = ssh.expect("ssh");
-    let mut answers = BufReader::new(ssh.stdout.take().expect("its output"));
-    let mut assert_alive = |word: &str| {
-        writeln!(ssh.stdin.as_ref().expect("its input"), "{word}").expect("written");
-        let mut line = String::new();
-        answers.read_line(&mut line).expect("an answer");
-        assert_eq!(
-            line,
-            format!("got {word}\n"),
-            "{}",
-            mesh.log("web1", "meshd")
-        );
-    };
-    assert_alive("first");
+    let mut talk = mesh.talk();
     let number = "cat /sys/class/net/mesh0/ifindex";
     let wanted = "ip -o addr show dev mesh0 | sed 's/^[0-9]*//'; ip route show dev mesh0; \
                   wg show mesh0 public-key; wg show mesh0 peers; wg show mesh0 allowed-ips; wg show mesh0 listen-port; \
@@ -60,7 +43,7 @@ fn a_deleted_device_comes_back_below_open_sessions() {
             before.1
         );
         assert_eq!(shown(&mesh, number), before.0, "{harm}");
-        assert_alive(harm);
+        talk.assert_alive("after a repair");
     }
     let output = mesh.ssh("laptop", &["alice@web1", "id -un"]).succeed();
     assert_eq!(output.expect("a login").stdout, "alice\n");
