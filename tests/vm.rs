@@ -2,6 +2,8 @@
 
 #[path = "vm/audit_trail.rs"]
 mod audit_trail;
+#[path = "vm/beside_wg_quick.rs"]
+mod beside_wg_quick;
 #[path = "vm/lacking.rs"]
 mod lacking;
 #[path = "vm/many_peers.rs"]
