@@ -242,6 +242,9 @@ pub struct Node {
     pub sent: u64,
     /// How many SSH host keys of it are known.
     pub ssh_host_keys: usize,
+    /// From this second on it is nobody's peer; none means never.
+    #[serde(default)]
+    pub key_expires_at: Option<Timestamp>,
 }
 
 /// What closes the processes in that speak SSH.

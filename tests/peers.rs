@@ -127,6 +127,7 @@ fn document(count: u32) -> NetworkDocument {
         addresses: addresses(1),
         owner: Owner::Tags(vec!["tag:web".to_owned()]),
         peers: (2..count + 2).map(peer).collect(),
+        key_expires_at: None,
         filter: vec![FilterRule {
             sources: Sources::Ranges(sources),
             protocols: vec![6],

@@ -29,6 +29,9 @@ pub struct NetworkDocument {
     pub peers: Vec<NetworkPeer>,
     /// What may enter this node from the mesh.
     pub filter: Vec<FilterRule>,
+    /// From this second on the node is nobody's peer; none means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_expires_at: Option<Timestamp>,
 }
 
 /// A peer as WireGuard and the resolver see it.

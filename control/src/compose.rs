@@ -70,6 +70,7 @@ pub(crate) fn network_document<'a>(
         owner: node.owner.clone(),
         peers: Vec::new(),
         filter: view.filter.clone(),
+        key_expires_at: node.key_expires_at,
     };
     Outline {
         document,

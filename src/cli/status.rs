@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use meshd_contract::identity::NodeName;
 use meshd_contract::time::Timestamp;
 
 use super::client::{Client, unexpected};
@@ -59,6 +60,20 @@ fn ask(client: &mut Client) -> Result<Box<Status>, CliError> {
     }
 }
 
+/// What comes of a key that ends, and from when on that is something to see to.
+fn expiry(name: &NodeName, end: Timestamp, now: Timestamp) -> String {
+    const DAY: u64 = 86_400;
+    const SOON: u64 = 14 * DAY;
+    let left = end.0.saturating_sub(now.0);
+    let remedy = format!("an administrator renews it with meshd-control nodes expiry {name} 180d");
+    match left {
+        0 => format!("has expired, and no node talks to this one: {remedy}"),
+        1..DAY => format!("expires within {} h: {remedy}", left.div_ceil(3_600)),
+        DAY..SOON => format!("expires in {} days: {remedy}", left / DAY),
+        _ => format!("expires in {} days", left / DAY),
+    }
+}
+
 pub(super) fn as_json(value: &impl serde::Serialize) -> Result<String, CliError> {
     let text = serde_json::to_string_pretty(value);
     let mut text = text.map_err(|error| CliError::Output(error.into()))?;
@@ -98,6 +113,9 @@ fn describe(status: &Status, now: Timestamp) -> String {
             format!("{} (IPv6 is off on this host)", node.addresses.v4)
         };
         line("addresses", &addresses);
+        if let Some(end) = node.key_expires_at {
+            line("key", &expiry(&node.name, end, now));
+        }
     }
     if let Some(control) = &status.control {
         let connected = if control.connected {
@@ -204,6 +222,17 @@ mod tests {
         assert_eq!(sandbox(&report), "Landlock 2, 30 system calls");
         report.missing = vec!["no scopes".to_owned()];
         assert!(sandbox(&report).ends_with("; no scopes"));
+    }
+
+    #[test]
+    fn a_key_that_ends_soon_comes_with_what_to_do() {
+        let name = "laptop".parse().expect("a name");
+        let says = |end| expiry(&name, Timestamp(end), Timestamp(1_000));
+        assert_eq!(says(1_000 + 20 * 86_400), "expires in 20 days");
+        let soon = says(1_000 + 3 * 86_400);
+        assert!(soon.starts_with("expires in 3 days: ") && soon.ends_with(" laptop 180d"));
+        assert!(says(1_001).starts_with("expires within 1 h"));
+        assert!(says(999).starts_with("has expired"));
     }
 
     #[test]

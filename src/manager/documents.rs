@@ -200,6 +200,7 @@ mod tests {
             owner: Owner::User("a@example.com".to_owned()),
             peers: Vec::new(),
             filter: Vec::new(),
+            key_expires_at: None,
         };
         signed::seal(&document, &key()).expect("signs")
     }

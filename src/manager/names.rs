@@ -129,6 +129,7 @@ pub(crate) mod tests {
             owner: Owner::Tags(vec!["tag:web".to_owned()]),
             peers: vec![peer(2, "laptop")],
             filter: Vec::new(),
+            key_expires_at: None,
         }
     }
 

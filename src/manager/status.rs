@@ -25,6 +25,7 @@ pub fn own_node(document: &NetworkDocument) -> Node {
         received: 0,
         sent: 0,
         ssh_host_keys: 0,
+        key_expires_at: document.key_expires_at,
     }
 }
 
@@ -44,6 +45,7 @@ pub fn peers(document: &NetworkDocument, peers: &Peers) -> Vec<Node> {
             received: state.received,
             sent: state.sent,
             ssh_host_keys: peer.ssh_host_keys.len(),
+            key_expires_at: peer.key_expires_at,
         }
     };
     let mut nodes: Vec<Node> = document.peers.iter().map(describe).collect();

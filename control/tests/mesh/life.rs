@@ -54,6 +54,7 @@ async fn the_key_of_a_users_node_expires_and_that_of_a_tagged_one_does_not() {
     let network = of_laptop.next().await.expect("an event");
     let network: NetworkDocument = laptop.open(&network, &control.key());
     assert_eq!(network.peers[0].key_expires_at, None);
+    assert_eq!(network.key_expires_at, Some(rights), "its own");
 }
 
 #[tokio::test]
