@@ -98,11 +98,12 @@ fn describe(status: &Status, now: Timestamp) -> String {
     }
     if let Some(repairs) = &status.repairs {
         let ago = now.0.saturating_sub(repairs.last_at.0);
-        let (count, what) = (repairs.count, &repairs.what);
-        line(
-            "repaired",
-            &format!("{count} times, last {ago} s ago: {what}"),
-        );
+        let count = match repairs.count {
+            1 => "once".to_owned(),
+            count => format!("{count} times, last"),
+        };
+        let text = format!("{count} {ago} s ago: {}", repairs.what);
+        line("repaired", &text);
     }
     if let Some(node) = &status.node {
         let domain = status.domain.as_deref().unwrap_or_default();
