@@ -64,6 +64,7 @@ fn write_node(mesh: &Mesh, version: u64, peers: Vec<NetworkPeer>) {
         name: "web1".parse().expect("a name"),
         addresses: addresses(1),
         owner: Owner::Tags(vec!["tag:web".to_owned()]),
+        key_expires_at: None,
         peers,
         filter: Vec::new(),
     };
