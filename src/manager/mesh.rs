@@ -22,6 +22,7 @@ use super::ruleset::Ruleset;
 use super::ssh::{Service, Ssh};
 use super::state::Secret;
 use super::wireguard::diff::{Change, WantedPeer, diff, next_endpoint};
+use super::wireguard::ways::Ways;
 use super::wireguard::{self, PeerState, Peers, Settings, WireGuard};
 
 mod underlay;
@@ -207,21 +208,22 @@ impl Mesh {
         }
     }
 
-    /// Tries the next endpoint of peers that do not answer at the present one; says whether
-    /// somebody else has changed something of WireGuard's.
+    /// Tries another endpoint of peers that do not answer at the present one, or that this host has
+    /// no way to there; says whether somebody else has changed something of WireGuard's.
     ///
     /// # Errors
     /// [`Error`], also when the device has gone.
     pub async fn look_after_peers(&mut self, now: Timestamp) -> Result<Option<Lack>, Error> {
         let dump = self.wireguard.dump().await?;
         let nothing = PeerState::default();
-        let mut changes = Vec::new();
+        let (mut changes, mut ways) = (Vec::new(), Ways::default());
         for peer in &self.wanted {
             let Some(state) = dump.get(&peer.key) else {
                 continue;
             };
             let before = self.last_dump.get(&peer.key).unwrap_or(&nothing);
-            if let Some(endpoint) = next_endpoint(before, state, &peer.endpoints, now) {
+            let has_way = |endpoint| ways.lead_to(endpoint);
+            if let Some(endpoint) = next_endpoint(before, state, &peer.endpoints, has_way, now) {
                 changes.push(Change::Update {
                     key: peer.key,
                     allowed_ips: None,

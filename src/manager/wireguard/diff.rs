@@ -125,23 +125,32 @@ fn is_alive(state: &PeerState, now: Timestamp) -> bool {
         .is_some_and(|at| now < at.plus(SESSION_SECONDS))
 }
 
-/// The endpoint to try next for a peer that was sent something since `before` and has not
-/// answered; none where it is alive, idle, or has only one.
+/// The endpoint to try next for a peer: where this host has no way to the present one any more, the
+/// first that it has one to; where the peer was sent something since `before` and has not answered,
+/// the one after the present one. None where it is alive, idle, or has no other.
 #[must_use]
 pub fn next_endpoint(
     before: &PeerState,
     state: &PeerState,
     endpoints: &[SocketAddr],
+    mut has_way: impl FnMut(SocketAddr) -> bool,
     now: Timestamp,
 ) -> Option<SocketAddr> {
-    if is_alive(state, now) || state.sent <= before.sent || endpoints.len() < 2 {
+    let present = state.endpoint;
+    if endpoints.is_empty() || (endpoints.len() == 1 && present == endpoints.first().copied()) {
         return None;
     }
-    let position = state
-        .endpoint
-        .and_then(|endpoint| endpoints.iter().position(|other| *other == endpoint));
-    let next = position.map_or(0, |position| (position + 1) % endpoints.len());
-    Some(endpoints[next])
+    // What cannot be sent is not counted as sent.
+    if present.is_some_and(|endpoint| !has_way(endpoint)) {
+        return endpoints.iter().copied().find(|other| has_way(*other));
+    }
+    if is_alive(state, now) || state.sent <= before.sent {
+        return None;
+    }
+    let position = present.and_then(|present| endpoints.iter().position(|one| *one == present));
+    let (tried, next) = endpoints.split_at(position.map_or(0, |position| position + 1));
+    let mut others = next.iter().chain(tried).copied();
+    others.find(|other| Some(*other) != present && has_way(*other))
 }
 
 #[cfg(test)]
@@ -242,21 +251,33 @@ mod tests {
     #[test]
     fn a_silent_peer_is_tried_at_its_next_endpoint() {
         let endpoints = [endpoint(1), endpoint(2)];
+        let next = |before: &PeerState, after: &PeerState| {
+            next_endpoint(before, after, &endpoints, |_| true, NOW)
+        };
         let before = state(&[1], Some(1), None);
         let mut after = before.clone();
-        assert_eq!(next_endpoint(&before, &after, &endpoints, NOW), None);
+        assert_eq!(next(&before, &after), None);
         after.sent = 148;
-        assert_eq!(
-            next_endpoint(&before, &after, &endpoints, NOW),
-            Some(endpoint(2))
-        );
+        assert_eq!(next(&before, &after), Some(endpoint(2)));
         after.endpoint = Some(endpoint(2));
-        assert_eq!(
-            next_endpoint(&before, &after, &endpoints, NOW),
-            Some(endpoint(1))
-        );
+        assert_eq!(next(&before, &after), Some(endpoint(1)));
         after.last_handshake = Some(NOW);
-        assert_eq!(next_endpoint(&before, &after, &endpoints, NOW), None);
+        assert_eq!(next(&before, &after), None);
+    }
+
+    #[test]
+    fn an_endpoint_that_this_host_has_no_way_to_is_left_at_once() {
+        let endpoints = [endpoint(1), endpoint(2), endpoint(3)];
+        let alive = state(&[1], Some(1), Some(NOW.0));
+        let next = |lost: &[u16]| {
+            let has_way = |one: SocketAddr| !lost.contains(&one.port());
+            next_endpoint(&alive, &alive, &endpoints, has_way, NOW)
+        };
+        assert_eq!(next(&[]), None);
+        assert_eq!(next(&[2]), None);
+        assert_eq!(next(&[1]), Some(endpoint(2)));
+        assert_eq!(next(&[1, 2]), Some(endpoint(3)));
+        assert_eq!(next(&[1, 2, 3]), None);
     }
 
     fn any_peers() -> impl Strategy<Value = Vec<WantedPeer>> {

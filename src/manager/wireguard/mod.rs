@@ -10,6 +10,7 @@
 pub mod diff;
 pub mod kernel;
 pub mod userspace;
+pub mod ways;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
