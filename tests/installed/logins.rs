@@ -1,6 +1,7 @@
 //! A login through the mesh, and what installation and `mesh up` have made of the host.
 
 use crate::site::{PATIENCE, site};
+use crate::talk::Talk;
 
 #[test]
 fn a_plain_ssh_logs_in_over_the_kernel_s_wireguard() {
@@ -34,6 +35,20 @@ fn installation_starts_the_manager_and_never_ssh() {
         "loaded",
     ];
     assert_eq!(begun, expected);
+}
+
+#[test]
+fn ssh_is_off_with_its_unit_and_sessions_stay() {
+    let site = site();
+    let mut talk = Talk::begin(&site);
+    site.on("web1", "systemctl stop meshd-ssh");
+    let closed = site.ssh("alice@web1 true").output().expect("an end");
+    assert_eq!(closed.status.code(), Some(255));
+    talk.assert_alive("without a listener");
+    site.on("web1", "systemctl start meshd-ssh");
+    site.wait_until_reachable();
+    assert_eq!(site.login("id -un"), "alice\n");
+    talk.assert_alive("at the end");
 }
 
 /// The module was not there before: `installation_starts_the_manager_and_never_ssh`. CAP_NET_ADMIN is

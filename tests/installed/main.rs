@@ -2,8 +2,16 @@
 //! and users of such hosts see. The machines are started once for all tests, which take turns.
 
 #[path = "../packages/building.rs"]
-#[expect(dead_code, reason = "tests of the packages use the rest")]
 mod building;
+mod debs;
+mod figures;
 mod logins;
+mod neighbours;
+mod repair;
+#[path = "../packages/repository.rs"]
+mod repository;
+mod rpms;
 mod sessions;
 mod site;
+mod talk;
+mod underlay;

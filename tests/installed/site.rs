@@ -16,7 +16,6 @@ pub(crate) const PATIENCE: Duration = DEADLINE.saturating_mul(4);
 /// Where a machine has the packages of this build.
 pub(crate) const SHARE: &str = "/srv/packages";
 
-/// Mounts it; after a restart of the machine again.
 const MOUNT: &str = "mkdir -p /srv/packages; mountpoint -q /srv/packages ||
     mount -t 9p -o trans=virtio,version=9p2000.L,ro share /srv/packages";
 
@@ -40,14 +39,18 @@ pub(crate) struct Site {
 }
 
 /// Name, packages, owner.
-const MACHINES: [(&str, &[&str], &str); 3] = [
+type Plan = (&'static str, &'static [&'static str], &'static str);
+
+pub(crate) const WEB1: Plan = ("web1", &["meshd", "meshd-ssh"], "--tag tag:web");
+
+const MACHINES: [Plan; 3] = [
     (
         "control",
         &["meshd", "meshd-control"],
         "--user alice@example.com",
     ),
     ("laptop", &["meshd"], "--user alice@example.com"),
-    ("web1", &["meshd", "meshd-ssh"], "--tag tag:web"),
+    WEB1,
 ];
 
 /// Whether the manager runs, and SSH.
@@ -142,15 +145,18 @@ impl Site {
 
     /// Has apt install these of the packages of a version.
     pub(crate) fn install(&self, name: &str, packages: &[PathBuf], wanted: &[&str]) {
-        let files = packages.iter().filter_map(|path| {
-            let folder = path.parent()?.file_name()?.to_str()?;
-            let file = path.file_name()?.to_str()?;
-            let (package, _) = file.split_once('_')?;
-            let file = format!("{SHARE}/{folder}/{file}");
-            wanted.contains(&package).then_some(file)
-        });
-        let files = files.collect::<Vec<_>>().join(" ");
-        self.on(name, &format!("{MOUNT}; {APT} {files} </dev/null"));
+        self.mount_share(name);
+        let files = packages_in_share(packages, wanted);
+        self.on(name, &format!("{APT} {files} </dev/null"));
+    }
+
+    /// After a restart of the machine it is not mounted any more.
+    pub(crate) fn mount_share(&self, name: &str) {
+        self.on(name, MOUNT);
+    }
+
+    pub(crate) fn rack(&self) -> &Rack {
+        &self.rack
     }
 
     pub(crate) fn machine(&self, name: &str) -> &Machine {
@@ -181,15 +187,28 @@ impl Site {
     /// What a login as alice on web1 says.
     ///
     /// # Panics
-    /// With the journals of both ends, if it fails.
+    /// As [`Self::succeed`].
     pub(crate) fn login(&self, script: &str) -> String {
-        let done = self.ssh(&format!("alice@web1 '{script}'")).succeed();
-        let done = done.unwrap_or_else(|error| {
-            let journal = "journalctl --no-pager -n 40 -u meshd -u meshd-ssh";
-            let said = ["laptop", "web1"].map(|name| self.on(name, journal).stdout);
-            panic!("{error}\n{}", said.concat())
-        });
+        self.succeed(self.ssh(&format!("alice@web1 '{script}'")))
+    }
+
+    /// What a command says that logs in from the laptop to web1.
+    ///
+    /// # Panics
+    /// With the journals of both ends, if it fails.
+    pub(crate) fn succeed(&self, command: HostCommand) -> String {
+        let done = command.succeed();
+        let done = done.unwrap_or_else(|error| panic!("{error}\n{}", self.journals()));
         done.stdout
+    }
+
+    /// What laptop and web1 have said of late, and what they look like.
+    fn journals(&self) -> String {
+        let look = "mesh status; ip -brief address; nft list ruleset;
+            journalctl --no-pager -n 60 -u meshd -u meshd-ssh -t meshd-ssh";
+        ["laptop", "web1"]
+            .map(|name| self.said(name, look))
+            .concat()
     }
 
     /// Waits until SSH on web1 answers the laptop.
@@ -199,11 +218,18 @@ impl Site {
             let asked = self.machine("laptop").command(ask).output().ok()?;
             (asked.stdout == "SSH-").then_some(())
         });
-        answered.unwrap_or_else(|error| {
-            let look =
-                "mesh status; journalctl --no-pager -n 40 -u meshd -u meshd-ssh; nft list ruleset";
-            let said = ["laptop", "web1"].map(|name| self.on(name, look).stdout);
-            panic!("{error}\n{}", said.concat())
-        });
+        answered.unwrap_or_else(|error| panic!("{error}\n{}", self.journals()));
     }
+}
+
+/// These of the packages of a version, as a machine sees them.
+pub(crate) fn packages_in_share(packages: &[PathBuf], wanted: &[&str]) -> String {
+    let files = packages.iter().filter_map(|path| {
+        let folder = path.parent()?.file_name()?.to_str()?;
+        let file = path.file_name()?.to_str()?;
+        let (package, _) = file.split_once('_')?;
+        let file = format!("{SHARE}/{folder}/{file}");
+        wanted.contains(&package).then_some(file)
+    });
+    files.collect::<Vec<_>>().join(" ")
 }

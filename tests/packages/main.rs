@@ -3,5 +3,6 @@
 mod building;
 mod contents;
 mod debian;
+mod repository;
 mod rpm;
 mod units;

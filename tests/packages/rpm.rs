@@ -1,7 +1,6 @@
 //! Installation, upgrade and removal by dnf, on a Debian with systemd: scripts, files and names of
 //! dependencies are as on Fedora and RHEL, the system below is not.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,20 +9,7 @@ use meshd_lab::{DEADLINE, Host, Kind, Mesh, Owner};
 
 use crate::building::{NEW_RPMS, OLD_RPMS, succeed};
 use crate::debian::asked;
-
-/// What the packages ask of a system, beside shared libraries and their own kind.
-const ASKED: [&str; 5] = ["/bin/sh", "nftables", "pam", "rtld(GNU_HASH)", "systemd"];
-
-/// What authselect(8) makes on RHEL, as its profile `minimal` does in essence.
-const PASSWORD_AUTH: &str = "\
-auth     sufficient pam_unix.so nullok
-auth     required   pam_deny.so
-account  required   pam_unix.so
-session  optional   pam_keyinit.so revoke
-session  required   pam_limits.so
--session optional   pam_systemd.so
-session  required   pam_unix.so
-";
+use crate::repository::{self, PASSWORD_AUTH, POSTLOGIN};
 
 #[test]
 fn dnf_installs_upgrades_and_erases_and_logins_work_in_between() {
@@ -98,7 +84,7 @@ fn main_process(host: &Host) -> String {
 fn prepare(host: &Host) {
     host.write("/etc/pam.d/password-auth", PASSWORD_AUTH)
         .expect("written");
-    host.write("/etc/pam.d/postlogin", "session optional pam_permit.so\n")
+    host.write("/etc/pam.d/postlogin", POSTLOGIN)
         .expect("written");
     let repository = "[packages]\nname=packages\nbaseurl=file:///root/packages\ngpgcheck=0\n";
     host.sh("mkdir -p /etc/yum.repos.d && rpm --initdb")
@@ -108,16 +94,14 @@ fn prepare(host: &Host) {
 }
 
 fn dnf(host: &Host, action: &str, packages: &[PathBuf]) {
-    let folder = packages[0].parent().expect("a folder");
-    stand_in(packages);
-    succeed(Command::new("createrepo_c").arg("--quiet").arg(folder));
+    let folder = repository::make(packages);
     let archive = folder.with_extension("tar");
     succeed(
         Command::new("tar")
             .arg("-cf")
             .arg(&archive)
             .arg("-C")
-            .args([folder, ".".as_ref()]),
+            .args([folder.as_path(), ".".as_ref()]),
     );
     let content = fs::read(archive).expect("an archive");
     host.write("/root/packages.tar", content).expect("copied");
@@ -131,45 +115,4 @@ fn dnf(host: &Host, action: &str, packages: &[PathBuf]) {
         .args(["meshd", "meshd-ssh", "meshd-control"]);
     let said = dnf.deadline(2 * DEADLINE).succeed().expect("dnf").stdout;
     assert!(!said.contains("scriptlet failed"), "{said}");
-}
-
-/// Makes a package that says that the Debian below has what the packages ask for.
-fn stand_in(packages: &[PathBuf]) {
-    let asked = succeed(
-        Command::new("rpm")
-            .args(["-qp", "--requires"])
-            .args(packages),
-    );
-    let asked: BTreeSet<_> = asked
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with("rpmlib(") && !line.starts_with("config(meshd"))
-        .filter(|line| !line.starts_with("meshd = "))
-        .collect();
-    let named: Vec<_> = asked
-        .iter()
-        .filter(|line| !line.contains(".so"))
-        .copied()
-        .collect();
-    assert_eq!(named, ASKED);
-    let folder = packages[0].parent().expect("a folder");
-    let specification = folder.join("debian.spec");
-    let provided = asked.iter().map(|name| format!("Provides: {name}\n"));
-    let text = format!(
-        "Name: debian\nVersion: 1\nRelease: 1\nSummary: What Debian has\nLicense: MIT\n\
-         BuildArch: noarch\n{}%description\nNothing.\n%files\n",
-        provided.collect::<String>()
-    );
-    fs::write(&specification, text).expect("written");
-    let top = folder.join("debian");
-    succeed(
-        Command::new("rpmbuild")
-            .args(["-bb", "--quiet", "--define"])
-            .arg(format!("_topdir {}", top.display()))
-            .arg(&specification),
-    );
-    let made = top.join("RPMS/noarch/debian-1-1.noarch.rpm");
-    fs::rename(made, folder.join("debian-1-1.noarch.rpm")).expect("moved");
-    fs::remove_dir_all(top).expect("cleared");
-    fs::remove_file(specification).expect("cleared");
 }
