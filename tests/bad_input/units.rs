@@ -40,7 +40,7 @@ fn a_missing_user_is_not_tried_again() {
     let lan = booted();
     let web1 = lan.host("web1");
     web1.sh("userdel meshd").expect("no user");
-    assert_failed_for_good(web1, "217", "Failed to determine user credentials");
+    assert_failed_for_good(web1, "217", "status=217/USER");
 }
 
 #[test]
