@@ -11,7 +11,7 @@ mod many_peers;
 #[path = "vm/repair.rs"]
 mod repair;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -62,23 +62,12 @@ fn logins_and_sessions_on_kernel_wireguard() {
     assert!(shown.stdout.contains("wireguard"), "{}", shown.stdout);
     assert_managers_privilege(&mesh);
 
-    let echo = "while read line; do echo got $line; done";
-    let mut ssh = mesh
-        .ssh("laptop", &["alice@web1", echo])
-        .spawn()
-        .expect("ssh");
-    let mut answers = BufReader::new(ssh.stdout.take().expect("its output"));
-    let mut assert_alive = |word: &str| {
-        writeln!(ssh.stdin.as_ref().expect("its input"), "{word}").expect("written");
-        let mut line = String::new();
-        answers.read_line(&mut line).expect("an answer");
-        assert_eq!(line, format!("got {word}\n"));
-    };
-    assert_alive("first");
+    let mut talk = mesh.talk();
+    talk.assert_alive("first");
     mesh.take_manager("web1").stop().expect("stopped");
-    assert_alive("without a manager");
+    talk.assert_alive("without a manager");
     mesh.start_manager("web1").expect("started");
-    assert_alive("after a restart");
+    talk.assert_alive("after a restart");
     mesh.wait_until_reachable("laptop", "web1")
         .expect("reachable");
     let output = mesh.ssh("laptop", &["alice@web1", "id -un"]).succeed();

@@ -2,7 +2,6 @@
 
 use crate::building::{NEW, NEW_DEBS, OLD, OLD_DEBS};
 use crate::site::{APT, Site, packages_in_share, site};
-use crate::talk::Talk;
 
 /// The device and its key: the same from before to after.
 const DEVICE: &str = "cat /sys/class/net/mesh0/ifindex; wg show mesh0 public-key";
@@ -16,7 +15,7 @@ fn version(site: &Site) -> String {
 #[test]
 fn an_upgrade_within_a_session_ends_none_and_new_logins_use_the_new_code() {
     let site = site();
-    let mut talk = Talk::begin(&site);
+    let mut talk = site.talk();
     let device = site.on("web1", DEVICE).stdout;
     site.on("web1", "echo '# kept' >>/etc/meshd/ssh.toml");
     for (packages, number) in [(&*NEW_DEBS, NEW), (&*OLD_DEBS, OLD)] {

@@ -1,7 +1,6 @@
 //! A login through the mesh, and what installation and `mesh up` have made of the host.
 
 use crate::site::{PATIENCE, site};
-use crate::talk::Talk;
 
 #[test]
 fn a_plain_ssh_logs_in_over_the_kernel_s_wireguard() {
@@ -40,7 +39,7 @@ fn installation_starts_the_manager_and_never_ssh() {
 #[test]
 fn ssh_is_off_with_its_unit_and_sessions_stay() {
     let site = site();
-    let mut talk = Talk::begin(&site);
+    let mut talk = site.talk();
     site.on("web1", "systemctl stop meshd-ssh");
     let closed = site.ssh("alice@web1 true").output().expect("an end");
     assert_eq!(closed.status.code(), Some(255));

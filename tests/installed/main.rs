@@ -13,5 +13,4 @@ mod repository;
 mod rpms;
 mod sessions;
 mod site;
-mod talk;
 mod underlay;

@@ -1,7 +1,6 @@
 //! Other programs that configure networks: what they do beside the mesh, and what of the mesh stays.
 
 use crate::site::{Site, site};
-use crate::talk::Talk;
 
 /// What the mesh has of the kernel.
 const OURS: &str =
@@ -11,7 +10,7 @@ const OURS: &str =
 /// While and after `script` runs on web1, the mesh has what it had, a session goes on, and a login
 /// works.
 fn assert_unharmed(site: &Site, script: &str) {
-    let mut talk = Talk::begin(site);
+    let mut talk = site.talk();
     let before = site.on("web1", OURS).stdout;
     site.on("web1", script);
     assert_eq!(site.on("web1", OURS).stdout, before, "{script}");

@@ -3,7 +3,6 @@
 use meshd_lab::wait_for;
 
 use crate::site::{PATIENCE, Site, site};
-use crate::talk::Talk;
 
 /// What the mesh has of the kernel; peers without their counters.
 const OURS: &str =
@@ -13,7 +12,7 @@ const OURS: &str =
 /// Harms the mesh on web1; it comes back, a session that was open goes on, a login works, and the
 /// journal names what was missing.
 fn assert_repaired(site: &Site, harm: &str, named: &str) {
-    let mut talk = Talk::begin(site);
+    let mut talk = site.talk();
     let before = site.on("web1", OURS).stdout;
     let log = "journalctl --no-pager --unit meshd --output cat --grep 'somebody has changed the mesh' || true";
     let logged = site.on("web1", log).stdout.lines().count();

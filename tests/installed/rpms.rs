@@ -6,7 +6,6 @@ use meshd_lab::wait_for;
 use crate::building::{NEW_RPMS, OLD_DEBS, OLD_RPMS};
 use crate::repository::{self, PASSWORD_AUTH, POSTLOGIN};
 use crate::site::{PATIENCE, SHARE, Site, WEB1, site};
-use crate::talk::Talk;
 
 const NAMES: &str = "meshd meshd-ssh";
 
@@ -62,7 +61,7 @@ fn by_rpm(site: &Site) {
     join_anew(site);
     assert_eq!(site.login("id -un; cat /proc/self/loginuid"), "alice\n1000");
 
-    let mut talk = Talk::begin(site);
+    let mut talk = site.talk();
     let listener = "systemctl show meshd-ssh --property MainPID --value";
     let before = site.on("web1", listener).stdout;
     dnf(site, "upgrade", "rpm-new");

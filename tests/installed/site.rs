@@ -5,7 +5,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use meshd_lab::{DEADLINE, HostCommand, Machine, Output, Rack, policy_for_alice, wait_for};
+use meshd_lab::{DEADLINE, HostCommand, Machine, Output, Rack, Talk, policy_for_alice, wait_for};
 
 use crate::building::OLD_DEBS;
 
@@ -182,6 +182,12 @@ impl Site {
     pub(crate) fn ssh(&self, words: &str) -> HostCommand {
         let ssh = format!("exec ssh -o BatchMode=yes -o ConnectTimeout=30 {words}");
         self.machine("laptop").command(&ssh).deadline(PATIENCE)
+    }
+
+    /// A session of alice's on web1 that answers each line.
+    pub(crate) fn talk(&self) -> Talk {
+        let ssh = self.ssh(&format!("alice@web1 '{}'", Talk::SCRIPT));
+        Talk::begin_within(ssh, PATIENCE)
     }
 
     /// What a login as alice on web1 says.

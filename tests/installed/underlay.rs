@@ -6,7 +6,6 @@ use std::thread;
 use meshd_lab::wait_for;
 
 use crate::site::{PATIENCE, Site, site};
-use crate::talk::Talk;
 
 /// Gives a machine the addresses of its configuration, and no others.
 const RESET: &str = "ip addr flush dev eth0 scope global; networkctl reconfigure eth0;
@@ -32,7 +31,7 @@ fn wait_for_endpoint(site: &Site, start: &str) {
 #[test]
 fn sessions_and_logins_go_on_where_only_ipv6_is_left() {
     let site = site();
-    let mut talk = Talk::begin(&site);
+    let mut talk = site.talk();
     for name in ["laptop", "web1"] {
         site.on(name, "ip -4 addr flush dev eth0");
     }
@@ -48,7 +47,7 @@ fn sessions_and_logins_go_on_where_only_ipv6_is_left() {
 #[test]
 fn a_session_goes_on_while_its_host_moves_to_another_address() {
     let site = site();
-    let mut talk = Talk::begin(&site);
+    let mut talk = site.talk();
     site.on(
         "web1",
         "ip addr flush dev eth0 scope global; ip addr add 192.0.2.33/24 dev eth0",
@@ -94,7 +93,7 @@ fn the_tunnel_fits_into_a_narrower_underlay() {
 #[test]
 fn a_session_goes_on_after_its_host_has_slept() {
     let site = site();
-    let mut talk = Talk::begin(&site);
+    let mut talk = site.talk();
     let restarts = "systemctl show --property NRestarts meshd meshd-ssh";
     let before = site.on("web1", restarts).stdout;
     // A driver of the shared folder that knows no sleep.

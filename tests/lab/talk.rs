@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
 use crate::{DEADLINE, HostCommand, Running};
 
@@ -11,6 +12,7 @@ use crate::{DEADLINE, HostCommand, Running};
 pub struct Talk {
     running: Running,
     answers: Receiver<String>,
+    patience: Duration,
 }
 
 impl Talk {
@@ -23,6 +25,15 @@ impl Talk {
     /// If it does not answer.
     #[must_use]
     pub fn begin(command: HostCommand) -> Self {
+        Self::begin_within(command, DEADLINE)
+    }
+
+    /// The same, where each answer may take this long.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[must_use]
+    pub fn begin_within(command: HostCommand, patience: Duration) -> Self {
         let mut running = command.spawn().expect("the command");
         let lines = BufReader::new(running.stdout.take().expect("its output")).lines();
         let (sender, answers) = channel();
@@ -31,7 +42,11 @@ impl Talk {
                 let _ = sender.send(line);
             }
         });
-        let mut talk = Self { running, answers };
+        let mut talk = Self {
+            running,
+            answers,
+            patience,
+        };
         talk.assert_alive("from the beginning");
         talk
     }
@@ -43,7 +58,7 @@ impl Talk {
     pub fn assert_alive(&mut self, words: &str) {
         let input = self.running.stdin.as_mut().expect("its input");
         writeln!(input, "{words}").expect("the session is open");
-        let answer = self.answers.recv_timeout(DEADLINE);
+        let answer = self.answers.recv_timeout(self.patience);
         assert_eq!(answer, Ok(format!("got {words}")), "the session is over");
     }
 
