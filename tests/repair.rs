@@ -152,6 +152,10 @@ fn the_rules_of_others_are_none_of_the_managers_business() {
     web1.sh("nft delete table inet own").expect("deleted");
     assert_repaired(&mesh, "ip addr del $(mesh ip -4)/32 dev mesh0", ADDRESSES);
     assert_eq!(shown(&mesh, TABLE_WITH_HANDLES), before);
+    wait_for("its warning", DEADLINE, || {
+        (!repairs(&mesh).is_empty()).then_some(())
+    })
+    .expect("it is logged");
     assert_eq!(repairs(&mesh).len(), 1, "{:#?}", repairs(&mesh));
 }
 
