@@ -27,8 +27,8 @@ pub(crate) const APT: &str = "DEBIAN_FRONTEND=noninteractive apt-get install -y 
 /// Where control listens.
 const CONTROL_PORT: u16 = 8443;
 
-/// The machines, with their packages: control and the nodes laptop (alice's) and web1 (tag:web,
-/// with SSH and the account alice, who may become alice and root there).
+/// The machines: three nodes, of which `control` has the control server and `web1` (tag:web) SSH and
+/// the account alice. Alice's are the others, and she may become alice and root on web1.
 pub(crate) struct Site {
     rack: Rack,
     control_key: String,
