@@ -45,17 +45,11 @@ impl Machine {
             .args(["-c", GIVE, "give", PLACE, name])
             .args([v4.to_string(), v6.to_string()])
             .succeed()?;
-        let ports = [("lan", ""), ("test", "isolated")];
-        for (bridge, isolated) in ports {
+        for (bridge, isolated) in [("lan", "off"), ("test", "on")] {
             let port = format!("{bridge}{number}");
             rack.sh(&format!(
                 "ip tuntap add {port} mode tap && ip link set {port} master {bridge} up \
-                 && ip link set {port} type bridge_slave {}",
-                if isolated.is_empty() {
-                    "isolated off"
-                } else {
-                    "isolated on"
-                }
+                 && ip link set {port} type bridge_slave isolated {isolated}"
             ))?;
         }
         let log = rack.append(format!("{PLACE}/{name}/qemu"))?;
