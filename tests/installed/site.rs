@@ -155,10 +155,6 @@ impl Site {
         self.on(name, MOUNT);
     }
 
-    pub(crate) fn rack(&self) -> &Rack {
-        &self.rack
-    }
-
     pub(crate) fn machine(&self, name: &str) -> &Machine {
         self.rack.machine(name)
     }

@@ -124,12 +124,6 @@ impl Machine {
         self.v6
     }
 
-    /// The device of the rack that eth0 is plugged into.
-    #[must_use]
-    pub fn port(&self) -> String {
-        format!("lan{}", self.v4.octets()[3])
-    }
-
     /// From the start of QEMU until its sshd took a command.
     #[must_use]
     pub fn start_took(&self) -> Duration {
