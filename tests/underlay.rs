@@ -68,15 +68,15 @@ fn the_mtu_follows_the_ways_to_the_peers() {
     wait_for_mtu(&mesh, 1420);
     let laptop = mesh.host("laptop");
     laptop.sh("ip link set eth0 mtu 1400").expect("narrower");
-    wait_for_mtu(&mesh, 1320);
+    wait_for_mtu(&mesh, 1312);
     // A network that leads to no peer may be as narrow as it likes.
     laptop
         .sh("ip link add narrow type bridge; ip link set narrow mtu 1290 up")
         .expect("another network");
     laptop.sh("ip link set eth0 mtu 1450").expect("wider");
-    wait_for_mtu(&mesh, 1370);
+    wait_for_mtu(&mesh, 1360);
     assert_login(&mesh);
-    assert!(status(&mesh, "laptop").contains("MTU 1370"));
+    assert!(status(&mesh, "laptop").contains("MTU 1360"));
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn a_session_goes_on_while_its_host_moves_to_another_address() {
 #[test]
 fn the_tunnel_follows_a_narrower_underlay_and_a_wider_one() {
     let site = site();
-    for (mtu, of_tunnel) in [(1400, 1320), (1500, 1420)] {
+    for (mtu, of_tunnel) in [(1400, 1312), (1500, 1420)] {
         site.on("web1", &format!("ip link set eth0 mtu {mtu}"));
         let follows = wait_for("tunnel that follows", PATIENCE, || {
             let shown = site.said("web1", "ip link show mesh0");

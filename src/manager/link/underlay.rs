@@ -17,6 +17,9 @@ use meshd_contract::address::is_mesh_address;
 const LOWEST_MTU: u32 = 1280;
 /// The greatest that is useful: an Ethernet frame less what WireGuard adds.
 const HIGHEST_MTU: u32 = 1420;
+/// WireGuard pads packets to multiples of this, in bytes, as far as the tunnel's MTU permits
+/// (<https://www.wireguard.com/papers/wireguard.pdf>, section 5.4.6).
+const PADDING: u32 = 16;
 /// What WireGuard adds to a packet over IPv6, in bytes.
 const OVERHEAD: u32 = 80;
 
@@ -149,11 +152,14 @@ fn one_of_each_network(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
         .collect()
 }
 
+/// Below the usual one it is a multiple of [`PADDING`]: a peer whose own tunnel is wider pads what
+/// just fits into this one, and then the way does not carry it.
 fn mtu_over(underlay: impl Iterator<Item = u32>) -> u32 {
     let smallest = underlay.min().unwrap_or(0);
-    smallest
-        .saturating_sub(OVERHEAD)
-        .clamp(LOWEST_MTU, HIGHEST_MTU)
+    match smallest.saturating_sub(OVERHEAD) {
+        HIGHEST_MTU.. => HIGHEST_MTU,
+        room => (room - room % PADDING).max(LOWEST_MTU),
+    }
 }
 
 #[cfg(test)]
@@ -163,7 +169,8 @@ mod tests {
     #[test]
     fn the_mtu_leaves_room_for_wireguard() {
         assert_eq!(mtu_over([1500, 9000].into_iter()), 1420);
-        assert_eq!(mtu_over([1400].into_iter()), 1320);
+        assert_eq!(mtu_over([1400].into_iter()), 1312);
+        assert_eq!(mtu_over([1499].into_iter()), 1408);
         assert_eq!(mtu_over([1300].into_iter()), 1280);
         assert_eq!(mtu_over([9000].into_iter()), 1420);
         assert_eq!(mtu_over([].into_iter()), 1280);
