@@ -6,9 +6,10 @@ SHELL := /bin/bash
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DENY := 0.20.2
+ON_MACHINES := --test vm --test installed
 export PATH := $(CURDIR)/.lab/tools/bin:$(PATH)
 
-.PHONY: help demo test bench deb rpm lint deny vm-test prepare root
+.PHONY: help demo test test-here test-on-machines bench deb rpm lint deny vm-test prepare root
 
 help:
 	@echo 'make demo        a mesh of two hosts in namespaces, and SSH between them (needs root)'
@@ -40,11 +41,23 @@ endif
 
 test: root prepare lint deny
 	cargo build --workspace --bins
-	cargo test --workspace
+	cargo test --workspace --no-run
+	cargo test --workspace $(ON_MACHINES) --no-run
+	@$(MAKE) --jobs=2 --keep-going --no-print-directory test-here test-on-machines
 
 vm-test: root prepare
 	cargo build --workspace --bins
-	cargo test --workspace --test vm --test installed
+	cargo test --workspace $(ON_MACHINES) --no-fail-fast
+
+# The two halves of `make test`, at the same time.
+test-here: export MAKEFLAGS :=
+test-here:
+	cargo test --workspace --no-fail-fast
+
+test-on-machines: export MAKEFLAGS :=
+test-on-machines:
+	@cargo test --workspace $(ON_MACHINES) --no-fail-fast >$(TARGET)/on-machines.log 2>&1 && failed= || failed=1; \
+		cat $(TARGET)/on-machines.log; [ -z "$$failed" ]
 
 bench: root prepare
 	cargo build --release --workspace --bins
@@ -70,6 +83,7 @@ prepare:
 lint: prepare
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace $(ON_MACHINES) -- -D warnings
 
 deny:
 	@[ "$$(cargo-deny --version 2>/dev/null)" = 'cargo-deny $(CARGO_DENY)' ] || \

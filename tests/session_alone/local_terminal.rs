@@ -83,7 +83,11 @@ impl OnTerminal {
                     self.seen
                         .push_str(&String::from_utf8_lossy(&buffer[..length]));
                 }
-                _ => panic!("no {text:?} on the screen:\n{}", self.seen),
+                end => panic!(
+                    "no {text:?} on the screen, {end:?}, {:?}:\n{}",
+                    self.child.wait(),
+                    self.seen
+                ),
             }
         }
         let after = self.seen.find(text).map_or(0, |at| at + text.len());

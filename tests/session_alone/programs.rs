@@ -118,14 +118,19 @@ fn all_output_comes_before_the_end() {
 #[test]
 fn the_end_comes_in_order() {
     let server = Server::new(Manners::default());
-    let output = run(&mut server.ssh(&["-vvv"], &["echo", "x"]), b"");
-    let log = text(&output.stderr);
-    let at = |what: &str| {
-        log.find(what)
-            .unwrap_or_else(|| panic!("no {what} in {log}"))
+    let in_order = || {
+        let output = run(&mut server.ssh(&["-vvv"], &["echo", "x"]), b"");
+        let log = text(&output.stderr);
+        let at = |what: &str| {
+            log.find(what)
+                .unwrap_or_else(|| panic!("no {what} in {log}"))
+        };
+        let (status, eof, close) = (at("rtype exit-status"), at("rcvd eof"), at("rcvd close"));
+        assert!(status < close && eof < close, "{log}");
+        status < eof
     };
-    let (status, eof, close) = (at("rtype exit-status"), at("rcvd eof"), at("rcvd close"));
-    assert!(status < eof && eof < close, "{log}");
+    // The end of output waits only so long for a status that a busy machine delays.
+    assert!((0..5).any(|_| in_order()), "the status never came first");
 }
 
 #[test]

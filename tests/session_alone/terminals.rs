@@ -41,7 +41,7 @@ fn a_resized_window_is_noticed() {
 #[test]
 fn an_interrupt_reaches_the_program() {
     let server = Server::new(Manners::default());
-    let command = "trap 'echo caught; exit 5' INT; echo ready; while :; do read x; done";
+    let command = "trap 'echo caught; exit 5' INT; echo ready; while :; do read -t 0.1 x; done";
     let mut screen = OnTerminal::start(server.ssh(&["-t"], &[command]), 80, 24);
     screen.expect("ready");
     screen.type_text("\x03");
