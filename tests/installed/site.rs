@@ -213,9 +213,10 @@ impl Site {
             .concat()
     }
 
-    /// Waits until SSH on web1 answers the laptop.
+    /// Waits until SSH on web1 answers the laptop, which knows its host keys.
     pub(crate) fn wait_until_reachable(&self) {
-        let ask = "exec timeout 5 bash -c 'exec 3<>/dev/tcp/web1/22; head -c 4 <&3'";
+        let ask = "mesh known-hosts web1 | grep -q . || exit 1
+            exec timeout 5 bash -c 'exec 3<>/dev/tcp/web1/22; head -c 4 <&3'";
         let answered = wait_for("SSH of web1", PATIENCE, || {
             let asked = self.machine("laptop").command(ask).output().ok()?;
             (asked.stdout == "SSH-").then_some(())
