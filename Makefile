@@ -6,10 +6,11 @@ SHELL := /bin/bash
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DENY := 0.20.2
-ON_MACHINES := --test vm --test installed
+MACHINES := vm installed
+ON_MACHINES := $(MACHINES:%=--test %)
 export PATH := $(CURDIR)/.lab/tools/bin:$(PATH)
 
-.PHONY: help demo test test-here test-on-machines bench deb rpm lint deny vm-test prepare root
+.PHONY: help demo test test-here $(MACHINES:%=test-%) bench deb rpm lint deny vm-test prepare root
 
 help:
 	@echo 'make demo        a mesh of two hosts in namespaces, and SSH between them (needs root)'
@@ -43,21 +44,21 @@ test: root prepare lint deny
 	cargo build --workspace --bins
 	cargo test --workspace --no-run
 	cargo test --workspace $(ON_MACHINES) --no-run
-	@$(MAKE) --jobs=2 --keep-going --no-print-directory test-here test-on-machines
+	@$(MAKE) --jobs=3 --keep-going --no-print-directory test-here $(MACHINES:%=test-%)
 
 vm-test: root prepare
 	cargo build --workspace --bins
 	cargo test --workspace $(ON_MACHINES) --no-fail-fast
 
-# The two halves of `make test`, at the same time.
+# The parts of `make test`, at the same time.
 test-here: export MAKEFLAGS :=
 test-here:
 	cargo test --workspace --no-fail-fast
 
-test-on-machines: export MAKEFLAGS :=
-test-on-machines:
-	@cargo test --workspace $(ON_MACHINES) --no-fail-fast >$(TARGET)/on-machines.log 2>&1 && failed= || failed=1; \
-		cat $(TARGET)/on-machines.log; [ -z "$$failed" ]
+$(MACHINES:%=test-%): export MAKEFLAGS :=
+$(MACHINES:%=test-%): test-%:
+	@cargo test --workspace --test $* >$(TARGET)/test-$*.log 2>&1 && failed= || failed=1; \
+		cat $(TARGET)/test-$*.log; [ -z "$$failed" ]
 
 bench: root prepare
 	cargo build --release --workspace --bins
