@@ -1,12 +1,13 @@
 //! The policy language, applied to the mesh as the store has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meshd_contract::identity::NodeId;
-use meshd_policy::{Compiled, Node, Policy, Problem, Topology, User};
+use meshd_policy::{Compiled, Cut, Node, Policy, Problem, Topology, User};
 use thiserror::Error;
 
 use crate::compose::View;
+use crate::role;
 use crate::store::{NodeRow, UserRow};
 
 /// A policy that has been read and found good.
@@ -67,6 +68,17 @@ impl Engine {
                 .map(|failure| format!("test failed: {failure}")),
         );
         objections
+    }
+
+    /// What users with the role owner or admin can reach by the policy `old` and not by this one,
+    /// one sentence for each user and kind of loss.
+    pub(crate) fn cuts(&self, old: &Self, topology: &Topology) -> Vec<String> {
+        let admins = topology.users.iter();
+        let admins = admins.filter(|user| role::administers(user.role));
+        let admins: BTreeSet<&str> = admins.map(|user| user.login.as_str()).collect();
+        let cuts = Cut::between(&old.policy, &self.policy, topology, &admins);
+        let alike = cuts.chunk_by(|a, b| (&a.user, a.loss) == (&b.user, b.loss));
+        alike.map(sentence).collect()
     }
 
     /// What the policy says about each of `nodes`: about logins in the mesh of `ssh`, about packets
@@ -132,6 +144,17 @@ fn node(node: &NodeRow) -> Node {
         owner: node.owner.clone(),
         approved_routes: Vec::new(),
     }
+}
+
+/// About cuts of one user and one kind, of which there is at least one.
+fn sentence(cuts: &[Cut]) -> String {
+    const NAMED: usize = 5;
+    let names = cuts.iter().map(|cut| cut.destination.name.as_str());
+    let mut nodes = names.take(NAMED).collect::<Vec<_>>().join(", ");
+    if cuts.len() > NAMED {
+        nodes.push_str(&format!(" and {} more", cuts.len() - NAMED));
+    }
+    format!("{} could no longer {} {nodes}", cuts[0].user, cuts[0].loss)
 }
 
 fn sentences(problems: &[Problem]) -> Vec<String> {

@@ -103,6 +103,8 @@ fn refusal_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::NoNode(_) => (StatusCode::GONE, "node-gone"),
         Refusal::UserExists(_)
         | Refusal::NoUser(_)
+        | Refusal::LastAdmin(_)
+        | Refusal::PolicyChanged
         | Refusal::NoAuthKey(_)
         | Refusal::RenameTaken(_) => (StatusCode::CONFLICT, "conflict"),
     }

@@ -31,6 +31,11 @@ pub(crate) fn parse(text: &str) -> Result<Role, String> {
     })
 }
 
+/// Whether users of this role may change everything in the mesh.
+pub(crate) fn administers(role: Role) -> bool {
+    matches!(role, Role::Owner | Role::Admin)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

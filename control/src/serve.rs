@@ -171,7 +171,7 @@ async fn open_store(state: &StateDir) -> anyhow::Result<Store> {
     })?;
     if store.policy().await?.is_none() {
         store
-            .save_policy(Engine::default_text(), None, now())
+            .save_policy(Engine::default_text(), None, None, now())
             .await?;
     }
     Ok(store)

@@ -18,7 +18,7 @@ use crate::problem::{Errors, Position};
 use crate::topology::{Node, Topology};
 
 /// The port that SSH uses.
-const SSH_PORT: u16 = 22;
+pub(crate) const SSH_PORT: u16 = 22;
 
 /// What to explain.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -92,8 +92,8 @@ pub use assertions::{TestFailure, TestReport};
 pub use check::{CheckReport, check, test};
 pub use compile::{Compiled, NodeView};
 pub use diff::{
-    ChangeKind, DiffError, Difference, Endpoint, LoginClass, NetworkChange, SshAccess, SshChange,
-    Traffic, diff,
+    ChangeKind, Cut, DiffError, Difference, Endpoint, LoginClass, Loss, NetworkChange, SshAccess,
+    SshChange, Traffic, diff,
 };
 pub use endpoint::{EndpointError, NodeLabel};
 pub use explain::{

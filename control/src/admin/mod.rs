@@ -4,6 +4,8 @@
 //! text back.
 
 pub(crate) mod client;
+mod failure;
 pub(crate) mod operations;
+mod policy;
 pub(crate) mod protocol;
 pub(crate) mod server;

@@ -29,6 +29,13 @@ pub(crate) enum Request {
     },
     /// All users.
     UsersList,
+    /// Gives a user another role.
+    UsersRole {
+        /// An e-mail address.
+        login: String,
+        /// The new role.
+        role: Role,
+    },
     /// Removes a user with the user's nodes and auth keys.
     UsersDelete {
         /// An e-mail address.
@@ -72,6 +79,9 @@ pub(crate) enum Request {
     PolicySet {
         /// The file's content.
         text: String,
+        /// Also if it cuts what an administrator has now.
+        #[serde(default)]
+        yes: bool,
     },
     /// Checks a policy.
     PolicyCheck {
@@ -121,6 +131,8 @@ pub(crate) enum Answer {
     Copied(PathBuf),
     /// Everything that is wrong with the policy, each with its place; nothing was changed.
     PolicyRefused(Vec<String>),
+    /// What the policy would take from those who administer the mesh; nothing was changed.
+    WouldCut(Vec<String>),
     /// Not done, one sentence why.
     Failed(String),
 }

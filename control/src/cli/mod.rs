@@ -131,6 +131,14 @@ pub(crate) enum UsersCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Give a user another role.
+    Role {
+        /// The user's e-mail address.
+        login: String,
+        /// member, owner, admin, network-admin, it-admin, billing-admin or auditor.
+        #[arg(value_parser = role::parse)]
+        role: Role,
+    },
     /// Remove a user, the user's hosts and auth keys; sessions from these hosts end.
     Delete {
         /// The user's e-mail address.
@@ -250,6 +258,9 @@ pub(crate) enum PolicyCommand {
     Set {
         /// The file; - is standard input.
         file: PathBuf,
+        /// Also if it cuts what a user with the role owner or admin has now.
+        #[arg(long)]
+        yes: bool,
     },
     /// Check a policy and run its tests.
     Check {

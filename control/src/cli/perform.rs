@@ -65,6 +65,7 @@ fn users(command: UsersCommand) -> (Request, bool) {
     match command {
         UsersCommand::Create { login, role } => (Request::UsersCreate { login, role }, false),
         UsersCommand::List { json } => (Request::UsersList, json),
+        UsersCommand::Role { login, role } => (Request::UsersRole { login, role }, false),
         UsersCommand::Delete { login } => (Request::UsersDelete { login }, false),
     }
 }
@@ -113,9 +114,10 @@ fn policy(command: PolicyCommand) -> anyhow::Result<(Request, String)> {
     Ok(match command {
         PolicyCommand::Get => (Request::PolicyGet, String::new()),
         PolicyCommand::Topology => (Request::PolicyTopology, String::new()),
-        PolicyCommand::Set { file } => {
+        PolicyCommand::Set { file, yes } => {
             let text = read(&file)?;
-            (Request::PolicySet { text }, file.display().to_string())
+            let request = Request::PolicySet { text, yes };
+            (request, file.display().to_string())
         }
         PolicyCommand::Check { file } => {
             let text = read(&file)?;
@@ -162,6 +164,11 @@ fn show(answer: Answer, json: bool, file: &str) -> anyhow::Result<()> {
                 .collect();
             Err(anyhow!("this policy is refused:\n{}", lines.join("\n")))
         }
+        Answer::WouldCut(losses) => Err(anyhow!(
+            "this policy would cut what an administrator has now:\n{}\nsave it all the same with \
+             --yes, or change it",
+            losses.join("\n")
+        )),
         Answer::Failed(sentence) => Err(anyhow!(sentence)),
     }
 }

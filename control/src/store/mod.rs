@@ -76,6 +76,15 @@ pub(crate) enum Refusal {
     /// A login that nobody has.
     #[error("there is no user {0}; `meshd-control users list` shows all")]
     NoUser(String),
+    /// Nobody could administer the mesh any more.
+    #[error(
+        "{0} is the only user with the role owner or admin; give it to another one first with \
+         `meshd-control users role LOGIN admin`"
+    )]
+    LastAdmin(String),
+    /// Somebody else was quicker.
+    #[error("somebody else has saved a policy meanwhile; look at it and save yours again")]
+    PolicyChanged,
     /// Neither the number nor the name of a node.
     #[error("there is no node {0}; `meshd-control nodes list` shows all")]
     NoNode(String),

@@ -3,7 +3,7 @@
 use meshd_contract::time::Timestamp;
 use sqlx::{Row, SqliteConnection};
 
-use super::{Store, StoreError, from_sql, to_sql};
+use super::{Refusal, Store, StoreError, from_sql, to_sql};
 
 /// The policy that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,19 +21,28 @@ impl Store {
         newest(&mut reading).await
     }
 
-    /// Makes `text` the policy; `by` is the Unix user id of who saved it, none for control itself.
+    /// Makes `text` the policy in the place of the one with the number `over`, none for the first;
+    /// `by` is the Unix user id of who saved it, none for control itself.
     pub(crate) async fn save_policy(
         &self,
         text: &str,
+        over: Option<u64>,
         by: Option<u32>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO policies (text, saved_at, saved_by) VALUES (?, ?, ?)")
-            .bind(text)
-            .bind(to_sql(now.0))
-            .bind(by)
-            .execute(&self.writer)
-            .await?;
+        let result = sqlx::query(
+            "INSERT INTO policies (text, saved_at, saved_by) \
+             SELECT ?, ?, ? WHERE (SELECT MAX(id) FROM policies) IS ?",
+        )
+        .bind(text)
+        .bind(to_sql(now.0))
+        .bind(by)
+        .bind(over.map(to_sql))
+        .execute(&self.writer)
+        .await?;
+        if result.rows_affected() == 0 {
+            return Err(Refusal::PolicyChanged.into());
+        }
         Ok(())
     }
 }

@@ -43,13 +43,36 @@ impl Store {
         all(&mut reading).await
     }
 
-    /// Removes a user together with the user's nodes and auth keys; the nodes' numbers.
+    /// Gives a user another role; the one before. The last administrator stays one.
+    pub(crate) async fn set_role(&self, login: &str, new: Role) -> Result<Role, StoreError> {
+        let mut change = self.write().await?;
+        let row = sqlx::query("SELECT role FROM users WHERE login = ?")
+            .bind(login)
+            .fetch_optional(&mut *change)
+            .await?
+            .ok_or_else(|| Refusal::NoUser(login.to_owned()))?;
+        let old = role::parse(row.try_get("role")?).map_err(StoreError::Content)?;
+        if !role::administers(new) {
+            refuse_last_admin(&mut change, login).await?;
+        }
+        sqlx::query("UPDATE users SET role = ? WHERE login = ?")
+            .bind(role::name(new))
+            .bind(login)
+            .execute(&mut *change)
+            .await?;
+        change.commit().await?;
+        Ok(old)
+    }
+
+    /// Removes a user together with the user's nodes and auth keys; the nodes' numbers. The last
+    /// administrator stays.
     pub(crate) async fn delete_user(
         &self,
         login: &str,
         now: Timestamp,
     ) -> Result<Vec<NodeId>, StoreError> {
         let mut change = self.write().await?;
+        refuse_last_admin(&mut change, login).await?;
         let nodes = sqlx::query(
             "UPDATE nodes SET deleted_at = ? WHERE user = ? AND deleted_at IS NULL RETURNING id",
         )
@@ -69,6 +92,18 @@ impl Store {
             .iter()
             .map(|row| Ok(NodeId(from_sql(row.try_get("id")?))))
             .collect()
+    }
+}
+
+/// Refuses when this user, and nobody else, administers the mesh.
+async fn refuse_last_admin(change: &mut SqliteConnection, login: &str) -> Result<(), StoreError> {
+    let users = all(change).await?;
+    let mut admins = users.iter().filter(|user| role::administers(user.role));
+    match (admins.next(), admins.next()) {
+        (Some(only), None) if only.login == login => {
+            Err(Refusal::LastAdmin(login.to_owned()).into())
+        }
+        _ => Ok(()),
     }
 }
 

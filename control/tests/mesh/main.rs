@@ -1,5 +1,6 @@
 //! Control as nodes and admins see it: the built program, over HTTPS and its socket.
 
+mod admins;
 mod backups;
 mod commands;
 mod crashes;

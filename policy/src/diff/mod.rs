@@ -1,5 +1,6 @@
 //! Who gains and who loses which access when one policy replaces another.
 
+mod cut;
 mod display;
 mod network;
 mod ssh;
@@ -17,6 +18,8 @@ use crate::explain::SshOutcome;
 use crate::policy::Policy;
 use crate::problem::Errors;
 use crate::topology::Topology;
+
+pub use cut::{Cut, Loss};
 
 /// Why two policies cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -94,6 +94,14 @@ fn accounts(old: &[SshRule], new: &[SshRule], source: NodeId) -> Vec<(LoginClass
     accounts
 }
 
+/// How a login of each class ends that these rules can tell apart for this source.
+pub(super) fn outcomes(rules: &[SshRule], source: NodeId) -> Vec<(LoginClass, SshOutcome)> {
+    let accounts = accounts(rules, &[], source).into_iter();
+    accounts
+        .map(|(class, account)| (class, access(rules, source, &account).outcome))
+        .collect()
+}
+
 fn account(login: Login, uid: u32) -> Account {
     Account { login, uid }
 }
