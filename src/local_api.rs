@@ -1,8 +1,8 @@
 //! What `mesh` and the manager say to each other over [`meshd_contract::paths::MANAGER_SOCKET`].
 //!
 //! Each message is one line of JSON. A client may send several requests over one connection; each
-//! is answered by exactly one [`Response`], in order. `Identify`, `Up`, `Down`, `Logout`
-//! and `Kill` need user id 0.
+//! is answered by exactly one [`Response`], in order. `Identify`, `Up`, `AwaitJoin`, `Down`,
+//! `Logout` and `Kill` need user id 0.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -30,6 +30,12 @@ pub enum Request {
     Up {
         /// How to join; none where the node has joined before.
         join: Option<Box<Join>>,
+    },
+    /// Answer when a person has let this host in, as [`Response::Page`] asked for; whoever goes away
+    /// before takes the request back.
+    AwaitJoin {
+        /// The wish in the [`Request::Up`].
+        join: Box<Join>,
     },
     /// Answer when the mesh is in use: the interface is up and both documents have arrived.
     Await,
@@ -60,10 +66,14 @@ pub struct Join {
     pub control: String,
     /// The only key that control may have.
     pub control_key: PublicKey,
-    /// The secret that permits it; none to use the mesh that the node has joined before.
+    /// The secret that permits it; none to use the mesh that the node has joined before, and to
+    /// ask a person.
     pub auth_key: Option<String>,
     /// The wished name.
     pub name: NodeName,
+    /// The wished tags, where a person is asked.
+    #[serde(default)]
+    pub tags: Vec<String>,
 }
 
 impl std::fmt::Debug for Join {
@@ -85,8 +95,10 @@ pub enum Response {
         /// The key that control proved to have.
         control_key: PublicKey,
     },
-    /// To [`Request::Up`].
+    /// To [`Request::Up`] and [`Request::AwaitJoin`].
     Joined(Joined),
+    /// To [`Request::Up`] where a person has to let the host in.
+    Page(Page),
     /// To [`Request::Await`] and [`Request::Status`].
     Status(Box<Status>),
     /// To [`Request::Whois`].
@@ -114,6 +126,21 @@ pub struct Joined {
     pub name: NodeName,
     /// The key of its control server.
     pub control_key: PublicKey,
+    /// It is nobody's peer until an administrator has approved it; known only right after it has
+    /// joined.
+    #[serde(default)]
+    pub needs_approval: bool,
+}
+
+/// Where a person lets this host in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// Its address.
+    pub url: String,
+    /// The fingerprint of this host's key, which the page shows too.
+    pub fingerprint: String,
+    /// From this second on nobody can let it in there.
+    pub expires_at: Timestamp,
 }
 
 /// Whether the mesh is in use.

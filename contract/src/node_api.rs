@@ -4,13 +4,16 @@
 //! |---|---|---|
 //! | `GET /v1/identity` | | a text signed by control ([`Identity`], kind [`Identity::KIND`]) |
 //! | `POST /v1/register` | [`RegisterRequest`] | [`RegisterResponse`] |
+//! | `POST /v1/join` | [`JoinRequest`] | [`JoinAnswer`] |
+//! | `POST /v1/join/wait` | [`JoinWait`] | [`JoinAnswer`], within ten seconds |
+//! | `POST /v1/join/leave` | [`JoinWait`] | 204 |
 //! | `POST /v1/report` | [`Report`] | 204 |
 //! | `GET /v1/documents` | | server-sent events, see below |
 //! | `POST /v1/logout` | | 204; the node is gone |
 //!
 //! All but the first are signed by the node: [`request_text`] under the headers [`NODE_HEADER`],
 //! [`TIME_HEADER`], [`SIGNATURE_HEADER`] (base64). A registering node has no number yet and sends
-//! none; its signature is checked with the key in the body. A request that changes something counts
+//! none; its signature is checked with the key in the body. So does one that asks to join. A request that changes something counts
 //! once: the same text under the same time is refused as `replayed` (409), so that a node which
 //! repeats itself within a second waits for the next one.
 //!
@@ -76,6 +79,54 @@ pub struct RegisterResponse {
     pub name: NodeName,
     /// Its addresses.
     pub addresses: MeshAddresses,
+    /// It is nobody's peer until an administrator has approved it.
+    #[serde(default)]
+    pub needs_approval: bool,
+}
+
+/// A host without an auth key asks to become part of the mesh. A person opens the page in the
+/// answer, and lets it in or not; the host waits for that. A later request of the same key takes the
+/// place of an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// The node's own key, which signs this and every later request.
+    pub node_key: PublicKey,
+    /// Its WireGuard key.
+    pub wireguard_key: WireGuardKey,
+    /// The wished name.
+    pub name: NodeName,
+    /// The wished tags, each with `tag:`; empty for a node of the person who lets it in.
+    pub tags: Vec<String>,
+    /// The version of meshd that it runs.
+    pub release: String,
+}
+
+/// The host that has sent a [`JoinRequest`] asks what has become of it, or takes it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinWait {
+    /// The key in the request.
+    pub node_key: PublicKey,
+}
+
+/// How far it is. A refusal is a [`Problem`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum JoinAnswer {
+    /// A person has to open a page.
+    Asked(JoinPage),
+    /// No person has decided yet.
+    Waiting,
+    /// The host is a node.
+    Joined(RegisterResponse),
+}
+
+/// Where a person lets a host in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinPage {
+    /// The page's address; whoever has it can look at the request.
+    pub url: String,
+    /// From this second on nobody can be let in there.
+    pub expires_at: Timestamp,
 }
 
 /// What a node tells of itself, at each start and change.

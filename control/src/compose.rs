@@ -147,6 +147,7 @@ pub(crate) mod tests {
             created_at: Timestamp(0),
             last_seen: None,
             key_expires_at: None,
+            approved: true,
         }
     }
 

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meshd_contract::identity::NodeId;
-use meshd_policy::{Compiled, Cut, Node, Policy, Problem, Topology, User};
+use meshd_policy::{Actor, Compiled, Cut, Node, Policy, Problem, Topology, User};
 use thiserror::Error;
 
 use crate::compose::View;
-use crate::role;
+use crate::role::{self, Role};
 use crate::store::{NodeRow, UserRow};
 
 /// A policy that has been read and found good.
@@ -41,6 +41,15 @@ impl Engine {
     /// The policy of a fresh mesh.
     pub(crate) fn default_text() -> &'static str {
         Policy::default_text()
+    }
+
+    /// Whether this user may give this tag to a node.
+    pub(crate) fn may_tag(&self, login: &str, role: Role, tag: &str) -> bool {
+        let user = User {
+            login: login.to_owned(),
+            role,
+        };
+        self.policy.may_tag(Actor::User(&user), tag)
     }
 
     /// Whether nodes can carry this tag.
@@ -116,7 +125,7 @@ impl Engine {
     }
 }
 
-/// The mesh as the policy sees it.
+/// The mesh as the policy sees it; a node that is not approved is not in it.
 pub(crate) fn topology<'a>(
     users: &[UserRow],
     nodes: impl IntoIterator<Item = &'a NodeRow>,
@@ -124,7 +133,11 @@ pub(crate) fn topology<'a>(
 ) -> Topology {
     Topology {
         users: users.iter().map(user).collect(),
-        nodes: nodes.into_iter().map(node).collect(),
+        nodes: nodes
+            .into_iter()
+            .filter(|row| row.approved)
+            .map(node)
+            .collect(),
         domains: domains.to_vec(),
     }
 }

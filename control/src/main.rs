@@ -19,8 +19,10 @@ mod host_key;
 mod https;
 mod hub;
 mod issue;
+mod join_server;
 mod node_server;
 mod problem;
+mod public_url;
 mod publisher;
 mod replay;
 mod role;
@@ -29,6 +31,7 @@ mod signed_request;
 mod state_dir;
 mod store;
 mod tls;
+mod web;
 
 use std::io::Write;
 use std::process::ExitCode;

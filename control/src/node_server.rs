@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use meshd_contract::identity::NodeId;
@@ -20,10 +20,12 @@ use crate::document_stream::{self, LastEventId};
 use crate::endpoint::endpoints;
 use crate::host_key;
 use crate::hub::Hub;
+use crate::join_server;
 use crate::problem::ApiError;
 use crate::replay::{Replays, Seen};
 use crate::signed_request::SignedRequest;
-use crate::store::{NodeState, Registration, Store};
+use crate::store::{Host, NodeState, Registration, Store};
+use crate::web;
 
 /// What the API works on.
 pub(crate) struct NodeServer {
@@ -76,10 +78,13 @@ impl NodeServer {
         Router::new()
             .route("/v1/identity", get(identity))
             .route("/v1/register", post(register))
+            .route("/v1/join", post(join_server::ask))
+            .route("/v1/join/wait", post(join_server::wait))
+            .route("/v1/join/leave", post(join_server::leave))
             .route("/v1/report", post(report))
             .route("/v1/documents", get(documents))
             .route("/v1/logout", post(logout))
-            .fallback(async || ApiError::NotFound)
+            .fallback(not_found)
             .method_not_allowed_fallback(async || ApiError::Method)
             .with_state(Arc::new(self))
     }
@@ -116,13 +121,29 @@ impl NodeServer {
         }
     }
 
-    fn refuse_repeated(&self, request: &SignedRequest, key: &PublicKey) -> Result<(), ApiError> {
+    /// Refuses a request that has come before.
+    ///
+    /// # Errors
+    /// [`ApiError::Replayed`], or [`ApiError::Busy`] when there are more than can be remembered.
+    pub(crate) fn refuse_repeated(
+        &self,
+        request: &SignedRequest,
+        key: &PublicKey,
+    ) -> Result<(), ApiError> {
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
         match replays.note(key, request.signature, request.time, now()) {
             Seen::New => Ok(()),
             Seen::Before => Err(ApiError::Replayed),
             Seen::TooMany => Err(ApiError::Busy),
         }
+    }
+}
+
+/// Nodes are told in their way, people in theirs.
+async fn not_found(uri: Uri) -> Response {
+    match uri.path().starts_with("/v1/") {
+        true => ApiError::NotFound.into_response(),
+        false => web::not_found(uri).await,
     }
 }
 
@@ -139,9 +160,11 @@ async fn register(
     request.verify(&body.node_key, now())?;
     let registration = Registration {
         hash: SecretHash::of(&body.auth_key),
-        node_key: body.node_key,
-        wireguard_key: body.wireguard_key,
-        name: body.name,
+        host: Host {
+            node_key: body.node_key,
+            wireguard_key: body.wireguard_key,
+            name: body.name,
+        },
         key_expires_at: now().plus(server.key_lifetime),
     };
     if let Some(response) = server.store.repeated_registration(&registration).await? {

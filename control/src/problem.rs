@@ -47,6 +47,9 @@ pub(crate) enum ApiError {
     /// The body did not come.
     #[error("the request did not arrive in time; try again")]
     Timeout,
+    /// Too often.
+    #[error("this address has asked too often; wait {0} seconds and try again")]
+    TooOften(u64),
     /// Not what is expected there.
     #[error("the request cannot be read: {0}")]
     Malformed(String),
@@ -72,6 +75,7 @@ impl ApiError {
             Self::Gone => (StatusCode::GONE, "node-gone"),
             Self::Replayed => (StatusCode::CONFLICT, "replayed"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::TooOften(_) => (StatusCode::TOO_MANY_REQUESTS, "too-often"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
             Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
@@ -96,6 +100,11 @@ fn refusal_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::AuthKeyUnknown => (StatusCode::FORBIDDEN, "auth-key-unknown"),
         Refusal::AuthKeyExpired => (StatusCode::FORBIDDEN, "auth-key-expired"),
         Refusal::AuthKeyUsed => (StatusCode::FORBIDDEN, "auth-key-used"),
+        Refusal::JoinRefused => (StatusCode::FORBIDDEN, "join-refused"),
+        Refusal::JoinOver | Refusal::JoinLeft | Refusal::JoinDone => {
+            (StatusCode::GONE, "join-over")
+        }
+        Refusal::TooManyJoins => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         Refusal::NameTaken(_) => (StatusCode::CONFLICT, "name-taken"),
         Refusal::WireGuardKeyTaken => (StatusCode::CONFLICT, "wireguard-key-taken"),
         Refusal::WireGuardKeyChanged(_) => (StatusCode::CONFLICT, "wireguard-key-changed"),
@@ -106,6 +115,7 @@ fn refusal_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
         | Refusal::LastAdmin(_)
         | Refusal::PolicyChanged
         | Refusal::NoAuthKey(_)
+        | Refusal::OtherRole(..)
         | Refusal::RenameTaken(_) => (StatusCode::CONFLICT, "conflict"),
     }
 }

@@ -23,10 +23,12 @@ use crate::engine::Engine;
 use crate::ephemeral::Ephemeral;
 use crate::hub::Hub;
 use crate::node_server::NodeServer;
+use crate::public_url::PublicUrl;
 use crate::publisher::{Publisher, Settings};
 use crate::state_dir::StateDir;
 use crate::store::Store;
 use crate::tls::Tls;
+use crate::web::{self, Web};
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -65,11 +67,15 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
 
     let hub = Hub::new();
     let (stop, stopped) = watch::channel(false);
+    let address = listener.local_addr()?;
+    let url = arguments.url.clone();
+    let url = url.unwrap_or_else(|| PublicUrl::of_this_host(address.port()));
     let admin = Admin {
         store: store.clone(),
         hub: Arc::clone(&hub),
         key: key.public(),
         login_domains: arguments.login_domain.clone(),
+        url: url.clone(),
         state: arguments.state.clone(),
     };
     admin.warn_about_policy().await?;
@@ -82,12 +88,25 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
         arguments.key_expiry.0,
         stopped.clone(),
     )?;
+    if !store.has_accounts().await? {
+        tracing::info!(
+            "nobody has an account yet: `meshd-control users invite LOGIN --role admin` prints a \
+             link for the first one"
+        );
+    }
     tracing::info!(
-        listen = %listener.local_addr()?,
+        listen = %address,
+        %url,
         key = %key.public(),
         fingerprint = key.public().fingerprint(),
         "ready"
     );
+    let web = web::Settings {
+        url,
+        key_lifetime: arguments.key_expiry.0,
+        approve_devices: arguments.approve_devices,
+    };
+    let web = Web::new(store.clone(), Arc::clone(&hub), web)?;
     let settings = Settings {
         key,
         domain: arguments.domain.clone(),
@@ -100,7 +119,8 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
     tasks.spawn(ephemeral.run(stopped.clone()));
     tasks.spawn(publisher.run(stopped.clone()));
     tasks.spawn(admin_socket.serve(admin, stopped.clone()));
-    tasks.spawn(crate::https::serve(listener, tls, nodes.router(), stopped));
+    let router = web::with(nodes.router().merge(web::router()), web);
+    tasks.spawn(crate::https::serve(listener, tls, router, stopped));
     tell_systemd(&NotifyState::Ready);
 
     let ended = tokio::select! {

@@ -107,7 +107,11 @@ impl SignedRequest {
     }
 }
 
-async fn read_body(body: Body) -> Result<Bytes, ApiError> {
+/// Reads a body that is neither too long nor too late.
+///
+/// # Errors
+/// [`ApiError::TooLarge`], [`ApiError::Timeout`] or [`ApiError::Malformed`].
+pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
     let collected = Limited::new(body, MAX_BODY_BYTES).collect();
     match tokio::time::timeout(BODY_TIMEOUT, collected).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -3,6 +3,7 @@
 mod client;
 mod completions;
 mod host;
+mod join_page;
 mod known_hosts;
 mod policy;
 mod sessions;

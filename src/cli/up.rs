@@ -9,7 +9,7 @@ use meshd_contract::paths;
 use meshd_contract::trust::Trust;
 
 use super::client::{Client, unexpected};
-use super::{CliError, host, print, tell};
+use super::{CliError, host, join_page, print, tell};
 use crate::local_api::{Join, Joined, Request, Response, Status};
 use crate::manager::atomic;
 use crate::manager::broker::is_socket;
@@ -19,7 +19,8 @@ pub(super) struct Up {
     /// The control server, https://HOST[:PORT]; not needed to use the same mesh again.
     #[arg(long, value_name = "URL")]
     control: Option<String>,
-    /// The file with the auth key; `-` reads it from standard input.
+    /// The file with the auth key; `-` reads it from standard input. Without it a person is asked
+    /// to let the host in, on a page of the control server.
     #[arg(long, value_name = "FILE")]
     auth_key_file: Option<PathBuf>,
     /// The control server's key, as `meshd-control key` prints it; without it, the key that the
@@ -29,6 +30,15 @@ pub(super) struct Up {
     /// The node's name; the host's, unless given.
     #[arg(long)]
     name: Option<NodeName>,
+    /// A tag that the host shall carry, in the place of belonging to the person who lets it in; may
+    /// be repeated. With an auth key, the key says it.
+    #[arg(
+        long,
+        value_name = "TAG",
+        requires = "control",
+        conflicts_with = "auth_key_file"
+    )]
+    tag: Vec<String>,
     /// Fail if this host does not accept SSH from the mesh yet.
     #[arg(long)]
     ssh: bool,
@@ -45,16 +55,10 @@ pub(super) fn run(socket: &Path, up: &Up) -> Result<(), CliError> {
     let mut client = Client::connect(socket)?;
     let pinned = read_trust(&up.trust)?;
     let join = match &up.control {
-        Some(control) => {
-            let wish = wish(&mut client, up, control, pinned.as_ref())?;
-            Some(Box::new(wish))
-        }
+        Some(control) => Some(wish(&mut client, up, control, pinned.as_ref())?),
         None => None,
     };
-    let joined = match client.ask(&Request::Up { join })? {
-        Response::Joined(joined) => joined,
-        other => return Err(unexpected(&other)),
-    };
+    let joined = join_mesh(&mut client, join)?;
     let insisted = up
         .control_key
         .or(pinned.as_ref().map(|pinned| pinned.control_key));
@@ -63,7 +67,30 @@ pub(super) fn run(socket: &Path, up: &Up) -> Result<(), CliError> {
         Response::Status(status) => status,
         other => return Err(unexpected(&other)),
     };
+    if joined.needs_approval {
+        tell(
+            "An administrator of the mesh has to approve this host; until then it reaches nobody.",
+        );
+    }
     print(&summary(&status))
+}
+
+/// Joins, with a person's help where it takes one.
+fn join_mesh(client: &mut Client, wish: Option<Join>) -> Result<Joined, CliError> {
+    let join = wish.clone().map(Box::new);
+    let answer = match (client.ask(&Request::Up { join })?, wish) {
+        (Response::Page(page), Some(wish)) => {
+            join_page::show(&page)?;
+            client.wait_at_most(join_page::patience(&page))?;
+            let join = Box::new(wish);
+            client.ask(&Request::AwaitJoin { join })?
+        }
+        (answer, _) => answer,
+    };
+    match answer {
+        Response::Joined(joined) => Ok(joined),
+        other => Err(unexpected(&other)),
+    }
 }
 
 fn wish(
@@ -89,7 +116,16 @@ fn wish(
         control_key,
         auth_key,
         name,
+        tags: up.tag.iter().map(|tag| with_prefix(tag)).collect(),
     })
+}
+
+/// A tag as the policy writes it.
+fn with_prefix(tag: &str) -> String {
+    match tag.starts_with("tag:") {
+        true => tag.to_owned(),
+        false => format!("tag:{tag}"),
+    }
 }
 
 /// The key that control has now: the pinned one, or one that is trusted on first use.
@@ -220,6 +256,7 @@ mod tests {
             node: NodeId(node),
             name: "web1".parse().expect("a name"),
             control_key: PrivateKey::from_seed(&[seed; 32]).public(),
+            needs_approval: false,
         }
     }
 

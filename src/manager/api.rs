@@ -91,6 +91,13 @@ async fn converse(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<(
     let mut read = BufReader::new(read);
     while let Some(line) = next_line(&mut read).await? {
         let response = match serde_json::from_str(&line) {
+            Ok(request @ Request::AwaitJoin { .. }) => {
+                // Who is asked hears that nobody waits any more by the end of the reply.
+                tokio::select! {
+                    response = ask(request, is_root, &calls) => response,
+                    () = gone(&mut read) => return Ok(()),
+                }
+            }
             Ok(request) => ask(request, is_root, &calls).await,
             Err(error) => Response::Error {
                 message: format!("the request cannot be read by this release of meshd: {error}"),
@@ -109,6 +116,14 @@ async fn next_line(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Str
         return Err(io::ErrorKind::InvalidData.into());
     }
     Ok((length > 0).then_some(line))
+}
+
+/// Returns when the client has closed the connection; never where it has sent more.
+async fn gone(read: &mut BufReader<OwnedReadHalf>) {
+    match read.fill_buf().await {
+        Ok(more) if !more.is_empty() => std::future::pending().await,
+        Ok(_) | Err(_) => {}
+    }
 }
 
 async fn ask(request: Request, is_root: bool, calls: &mpsc::Sender<Call>) -> Response {

@@ -11,7 +11,7 @@ use super::daemon::{Daemon, Done, UP_DEADLINE, credentials};
 use super::documents::Documents;
 use super::error::Error;
 use super::firewalls;
-use super::join::join;
+use super::join::{self, Arrived, Outcome, join};
 use super::state::State;
 use super::status;
 use super::wireguard::Peers;
@@ -30,7 +30,11 @@ impl Daemon {
         } = call;
         let needs_root = match request {
             // Nobody else has a say in where this process connects to.
-            Request::Identify { .. } | Request::Up { .. } | Request::Down | Request::Logout => true,
+            Request::Identify { .. }
+            | Request::Up { .. }
+            | Request::AwaitJoin { .. }
+            | Request::Down
+            | Request::Logout => true,
             // Whoever may end the use of the mesh may end a connection.
             Request::Kill { .. } => true,
             Request::Await | Request::Status | Request::Sessions | Request::Whois { .. } => false,
@@ -41,6 +45,7 @@ impl Daemon {
         match request {
             Request::Identify { control } => self.identify(control, reply),
             Request::Up { join } => self.up(join, reply).await,
+            Request::AwaitJoin { join } => self.await_join(&join, reply),
             Request::Await => {
                 self.waiters.push((Instant::now() + UP_DEADLINE, reply));
                 self.settle().await;
@@ -108,36 +113,66 @@ impl Daemon {
             return send(reply, error(&Error::Busy));
         }
         let Some(wish) = wish else {
-            let outcome = self
+            let member = self
                 .state
                 .clone()
                 .filter(|state| state.membership.is_some());
+            let outcome = member.map(|state| {
+                Outcome::Joined(Box::new(Arrived {
+                    state,
+                    needs_approval: false,
+                }))
+            });
             return self.joined(outcome.ok_or(Error::NotJoined), reply).await;
         };
         self.is_joining = true;
         let (options, before) = (self.options.clone(), self.state.clone());
         self.tasks.spawn(async move {
             let outcome = join(&options, before, &wish).await;
-            Done::Joined(outcome.map(Box::new), reply)
+            Done::Joined(outcome, reply)
         });
     }
 
-    /// A host that is a node now, or was one before: the mesh is used from here on.
-    async fn joined(&mut self, outcome: Result<State, Error>, reply: oneshot::Sender<Response>) {
-        self.is_joining = false;
-        let saved = outcome.and_then(|mut state| {
-            let membership = state.membership.as_mut().ok_or(Error::NotJoined)?;
-            membership.up = true;
-            let joined = Joined {
-                node: membership.node,
-                name: membership.name.clone(),
-                control_key: state.control_key,
+    /// Waits for the person whom [`Self::up`] has asked for, until nobody waits for the answer.
+    fn await_join(&mut self, wish: &Join, mut reply: oneshot::Sender<Response>) {
+        if self.is_joining {
+            return send(reply, error(&Error::Busy));
+        }
+        let pending = self
+            .state
+            .clone()
+            .filter(|state| state.membership.is_none() && state.control_key == wish.control_key);
+        let Some(pending) = pending else {
+            return send(reply, error(&Error::NotLetIn));
+        };
+        self.is_joining = true;
+        let options = self.options.clone();
+        self.tasks.spawn(async move {
+            let outcome = tokio::select! {
+                outcome = join::wait(&options, pending.clone()) => outcome,
+                () = reply.closed() => {
+                    if let Err(error) = join::leave(&pending).await {
+                        tracing::debug!(%error, "control was not told that nobody waits any more");
+                    }
+                    Err(Error::NotLetIn)
+                }
             };
-            if self.state.as_ref() != Some(&state) {
-                self.file.save(&state)?;
-            }
-            Ok((state, joined))
+            Done::Joined(outcome, reply)
         });
+    }
+
+    /// A host that is a node now, or was one before: the mesh is used from here on. One that waits
+    /// for a person keeps its keys.
+    async fn joined(&mut self, outcome: Result<Outcome, Error>, reply: oneshot::Sender<Response>) {
+        self.is_joining = false;
+        let saved = match outcome {
+            Ok(Outcome::Joined(arrived)) => self.take_place(*arrived),
+            Ok(Outcome::Asked(pending, page)) => {
+                self.state = Some(*pending);
+                return send(reply, Response::Page(page));
+            }
+            Err(e) => Err(e),
+        };
         match saved {
             Ok((state, joined)) => {
                 self.state = Some(state);
@@ -147,6 +182,22 @@ impl Daemon {
             }
             Err(e) => send(reply, error(&e)),
         }
+    }
+
+    fn take_place(&self, arrived: Arrived) -> Result<(State, Joined), Error> {
+        let mut state = arrived.state;
+        let membership = state.membership.as_mut().ok_or(Error::NotJoined)?;
+        membership.up = true;
+        let joined = Joined {
+            node: membership.node,
+            name: membership.name.clone(),
+            control_key: state.control_key,
+            needs_approval: arrived.needs_approval,
+        };
+        if self.state.as_ref() != Some(&state) {
+            self.file.save(&state)?;
+        }
+        Ok((state, joined))
     }
 
     async fn down(&mut self) -> Result<(), Error> {
@@ -175,7 +226,7 @@ impl Daemon {
     pub(super) async fn task_done(&mut self, done: Option<Done>) {
         match done {
             Some(Done::Joined(outcome, reply)) => {
-                self.joined(outcome.map(|state| *state), reply).await;
+                self.joined(outcome, reply).await;
             }
             Some(Done::LoggedOut(told, reply)) => {
                 // Control that does not know the node any more has nothing against it.

@@ -21,6 +21,7 @@ use super::documents::Documents;
 use super::error::Error;
 use super::fd_store::{FdStore, Left};
 use super::following::{Follower, Untaken};
+use super::join::Outcome;
 use super::keeping::Repairs;
 use super::kernel_events::{KernelEvents, Touched};
 use super::mesh::{self, Mesh};
@@ -82,7 +83,7 @@ pub struct Daemon {
 /// What a task beside the loop has come to.
 pub(super) enum Done {
     /// To be answered to the one who asked.
-    Joined(Result<Box<State>, Error>, oneshot::Sender<Response>),
+    Joined(Result<Outcome, Error>, oneshot::Sender<Response>),
     /// A question was answered; nothing to do here.
     Asked,
     /// Control has said good-bye, or could not be told.

@@ -158,12 +158,17 @@ pub enum Error {
     /// A document is not believed.
     #[error("a document was refused: {0}")]
     Document(#[from] SignedError),
-    /// Joining needs an auth key.
-    #[error("this host is in no mesh yet: mesh up --control URL --auth-key-file FILE")]
+    /// Nobody has said how to join.
+    #[error(
+        "this host is in no mesh yet: mesh up --control URL, on servers with --auth-key-file FILE"
+    )]
     NotJoined,
     /// The host belongs to another control server.
     #[error("this host already belongs to the mesh of {0}: leave it first with mesh logout")]
     OtherControl(String),
+    /// Nobody has let this host in.
+    #[error("nobody has let this host in in time: run mesh up again for a new page")]
+    NotLetIn,
     /// Two `mesh up` at a time.
     #[error("another mesh up is under way: wait for it to end")]
     Busy,

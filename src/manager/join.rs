@@ -1,7 +1,13 @@
 //! How a host becomes a node.
 
-use meshd_contract::node_api::{RegisterRequest, RegisterResponse};
+use std::time::Duration;
 
+use meshd_contract::node_api::{
+    JoinAnswer, JoinRequest, JoinWait, RegisterRequest, RegisterResponse,
+};
+use tokio::time::{Instant, sleep};
+
+use super::control::backoff::{Backoff, chance};
 use super::control::connection::{Connection, Credentials, Server};
 use super::control::url::ControlUrl;
 use super::documents::Documents;
@@ -11,36 +17,63 @@ use super::nft;
 use super::options::Options;
 use super::state::{Membership, Secret, State, StateFile};
 use super::wireguard::{self, Settings};
-use crate::local_api::Join;
+use crate::local_api::{Join, Page};
 
-/// Makes this host a node of the mesh, or does nothing where it is one already.
+/// Longer than control lets a request live.
+const LONGEST_WAIT: Duration = Duration::from_secs(2_100);
+
+/// What a wish to join has come to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The host is a node.
+    Joined(Box<Arrived>),
+    /// A person has to let it in; the state has the keys that wait for it.
+    Asked(Box<State>, Page),
+}
+
+/// A host that is a node.
+#[derive(Debug)]
+pub struct Arrived {
+    /// Its place in the mesh.
+    pub state: State,
+    /// It is nobody's peer until an administrator has approved it.
+    pub needs_approval: bool,
+}
+
+/// Makes this host a node of the mesh, or asks control for a page where a person does, or does
+/// nothing where it is a node already.
 ///
 /// # Errors
 /// [`Error`]; nothing has changed then.
-pub async fn join(options: &Options, before: Option<State>, join: &Join) -> Result<State, Error> {
+pub async fn join(options: &Options, before: Option<State>, join: &Join) -> Result<Outcome, Error> {
     let url: ControlUrl = join.control.parse()?;
     if let Some(state) = before.as_ref().filter(|state| state.membership.is_some()) {
         return same_mesh(state, &url, join);
     }
-    let auth_key = join.auth_key.clone().ok_or(Error::NotJoined)?;
     let pending = prepare(before.clone(), &url, join)?;
     check_host(options, &pending).await?;
-    let server = Server {
-        url,
-        key: join.control_key,
-    };
     // Connected before anything is written: what fails most often leaves no trace.
-    let connection = Connection::open(&server).await?;
+    let connection = Connection::open(&server(&pending)?).await?;
     let file = StateFile::in_directory(&options.state);
     // A node whose registration is answered into the void must find its keys again.
     file.save(&pending)?;
-    match register(connection, &pending, auth_key, join).await {
-        Ok(registered) => {
-            Documents::clear(&options.state)?;
-            let state = joined(pending, registered);
-            file.save(&state)?;
-            Ok(state)
+    let answer = match &join.auth_key {
+        Some(auth_key) => register(connection, &pending, auth_key.clone(), join)
+            .await
+            .map(JoinAnswer::Joined),
+        None => ask(connection, &pending, join).await,
+    };
+    match answer {
+        Ok(JoinAnswer::Joined(registered)) => arrive(options, pending, registered),
+        Ok(JoinAnswer::Asked(page)) => {
+            let page = Page {
+                url: page.url,
+                fingerprint: pending.node_key.signing_key().public().fingerprint(),
+                expires_at: page.expires_at,
+            };
+            Ok(Outcome::Asked(Box::new(pending), page))
         }
+        Ok(JoinAnswer::Waiting) => Err(Error::NotLetIn),
         Err(error) => {
             if matches!(error, Error::Problem { .. }) {
                 restore(&file, before.as_ref())?;
@@ -48,6 +81,56 @@ pub async fn join(options: &Options, before: Option<State>, join: &Join) -> Resu
             Err(error)
         }
     }
+}
+
+/// Waits until a person has let this host in, for which `pending` has the keys.
+///
+/// Control may be away meanwhile: it keeps the request, and says when its time is over.
+///
+/// # Errors
+/// [`Error`], with control's own sentence where the person has refused.
+pub async fn wait(options: &Options, pending: State) -> Result<Outcome, Error> {
+    let deadline = Instant::now() + LONGEST_WAIT;
+    let (server, credentials) = (server(&pending)?, unregistered(&pending));
+    let mut backoff = Backoff::default();
+    while Instant::now() < deadline {
+        let answer = async {
+            let mut connection = Connection::open(&server).await?;
+            // One connection serves until control goes away.
+            loop {
+                let body = who(&pending);
+                match connection
+                    .post("/v1/join/wait", &credentials, &body)
+                    .await?
+                {
+                    JoinAnswer::Waiting if Instant::now() < deadline => {}
+                    answer => return Ok(answer),
+                }
+            }
+        };
+        match answer.await {
+            Ok(JoinAnswer::Joined(registered)) => return arrive(options, pending, registered),
+            Ok(JoinAnswer::Waiting | JoinAnswer::Asked(_)) => break,
+            Err(error @ Error::Problem { status: ..500, .. }) => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "control does not say yet whether this host may join");
+                sleep(backoff.failed(chance())).await;
+            }
+        }
+    }
+    Err(Error::NotLetIn)
+}
+
+/// Tells control that nobody waits here any more.
+///
+/// # Errors
+/// [`Error`]; the request ends by itself then.
+pub async fn leave(pending: &State) -> Result<(), Error> {
+    let mut connection = Connection::open(&server(pending)?).await?;
+    let credentials = unregistered(pending);
+    connection
+        .post_for_nothing("/v1/join/leave", &credentials, &who(pending))
+        .await
 }
 
 async fn register(
@@ -62,13 +145,62 @@ async fn register(
         wireguard_key: pending.wireguard_key.wireguard_public(),
         name: join.name.clone(),
     };
-    let credentials = Credentials {
-        key: pending.node_key.signing_key(),
-        node: None,
+    connection
+        .post("/v1/register", &unregistered(pending), &request)
+        .await
+}
+
+async fn ask(
+    mut connection: Connection,
+    pending: &State,
+    join: &Join,
+) -> Result<JoinAnswer, Error> {
+    let request = JoinRequest {
+        node_key: pending.node_key.signing_key().public(),
+        wireguard_key: pending.wireguard_key.wireguard_public(),
+        name: join.name.clone(),
+        tags: join.tags.clone(),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
     };
     connection
-        .post("/v1/register", &credentials, &request)
+        .post("/v1/join", &unregistered(pending), &request)
         .await
+}
+
+fn server(state: &State) -> Result<Server, Error> {
+    Ok(Server {
+        url: state.control.parse()?,
+        key: state.control_key,
+    })
+}
+
+/// What a host without a number signs with.
+fn unregistered(pending: &State) -> Credentials {
+    Credentials {
+        key: pending.node_key.signing_key(),
+        node: None,
+    }
+}
+
+fn who(pending: &State) -> JoinWait {
+    JoinWait {
+        node_key: pending.node_key.signing_key().public(),
+    }
+}
+
+fn arrive(
+    options: &Options,
+    pending: State,
+    registered: RegisterResponse,
+) -> Result<Outcome, Error> {
+    let needs_approval = registered.needs_approval;
+    Documents::clear(&options.state)?;
+    let state = joined(pending, registered);
+    StateFile::in_directory(&options.state).save(&state)?;
+    Ok(Outcome::Joined(Box::new(Arrived {
+        state,
+        needs_approval,
+    })))
 }
 
 fn joined(pending: State, registered: RegisterResponse) -> State {
@@ -82,11 +214,14 @@ fn joined(pending: State, registered: RegisterResponse) -> State {
     }
 }
 
-fn same_mesh(state: &State, url: &ControlUrl, join: &Join) -> Result<State, Error> {
+fn same_mesh(state: &State, url: &ControlUrl, join: &Join) -> Result<Outcome, Error> {
     if state.control != url.to_string() || state.control_key != join.control_key {
         return Err(Error::OtherControl(state.control.clone()));
     }
-    Ok(state.clone())
+    Ok(Outcome::Joined(Box::new(Arrived {
+        state: state.clone(),
+        needs_approval: false,
+    })))
 }
 
 /// The keys of an interrupted try with the same control are used again: it may have succeeded.
@@ -139,6 +274,7 @@ mod tests {
             control_key: PrivateKey::from_seed(&[1; 32]).public(),
             auth_key: Some("secret".to_owned()),
             name: "web1".parse().expect("a name"),
+            tags: Vec::new(),
         }
     }
 

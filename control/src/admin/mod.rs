@@ -3,6 +3,7 @@
 //! One connection is one request: a JSON text from the client up to its end of stream, and a JSON
 //! text back.
 
+mod accounts;
 pub(crate) mod client;
 mod failure;
 pub(crate) mod operations;

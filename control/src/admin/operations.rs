@@ -15,6 +15,7 @@ use crate::backup;
 use crate::clock::now;
 use crate::engine::Engine;
 use crate::hub::Hub;
+use crate::public_url::PublicUrl;
 use crate::role::{self, Role};
 use crate::store::{NewAuthKey, NodeRow, Store, UserRow};
 
@@ -32,6 +33,8 @@ pub(crate) struct Admin {
     pub(crate) key: PublicKey,
     /// The e-mail domains that belong to this mesh.
     pub(crate) login_domains: Vec<String>,
+    /// Where browsers find control.
+    pub(crate) url: PublicUrl,
     /// The state directory.
     pub(crate) state: PathBuf,
 }
@@ -48,6 +51,7 @@ impl Admin {
             Request::UsersCreate { login, role } => {
                 Answer::Done(self.create_user(login, role).await?)
             }
+            Request::UsersInvite { login, role } => Answer::Link(self.invite(login, role).await?),
             Request::UsersList => Answer::Users(self.store.users().await?),
             Request::UsersRole { login, role } => Answer::Done(self.set_role(&login, role).await?),
             Request::UsersDelete { login } => Answer::Done(self.delete_user(&login).await?),
@@ -56,6 +60,7 @@ impl Admin {
             Request::AuthkeysDelete { id } => Answer::Done(self.delete_auth_key(id).await?),
             Request::NodesList => Answer::Nodes(self.nodes().await?),
             Request::NodesDelete { node } => Answer::Done(self.delete_node(&node).await?),
+            Request::NodesApprove { node } => Answer::Done(self.approve_node(&node).await?),
             Request::NodesRename { node, name } => {
                 Answer::Done(self.rename_node(&node, &name).await?)
             }
@@ -168,6 +173,7 @@ impl Admin {
             connected: self.hub.is_listening(node.id),
             last_seen: node.last_seen,
             key_expires_at: node.key_expires_at,
+            approved: node.approved,
             ephemeral: node.ephemeral,
             endpoints: node.endpoints,
             release: node.release,
@@ -237,7 +243,7 @@ impl Admin {
 
 /// Whether a text can be the login of a user: an e-mail address that the policy language can
 /// name.
-fn is_login(text: &str) -> bool {
+pub(super) fn is_login(text: &str) -> bool {
     let is_permitted = |c: char| !c.is_whitespace() && !c.is_control() && !"\"',:*".contains(c);
     let has_both_parts = text.split_once('@').is_some_and(|(local, domain)| {
         !local.is_empty() && !domain.is_empty() && !domain.contains('@')

@@ -27,6 +27,13 @@ pub(crate) enum Request {
         /// What the user is in the mesh.
         role: Role,
     },
+    /// Makes a one-time link to an account.
+    UsersInvite {
+        /// An e-mail address.
+        login: String,
+        /// What the user is in the mesh; none for a user who is there, and for a member.
+        role: Option<Role>,
+    },
     /// All users.
     UsersList,
     /// Gives a user another role.
@@ -54,6 +61,11 @@ pub(crate) enum Request {
     NodesList,
     /// Removes a node.
     NodesDelete {
+        /// Its number or name.
+        node: String,
+    },
+    /// Lets a node be somebody's peer.
+    NodesApprove {
         /// Its number or name.
         node: String,
     },
@@ -115,6 +127,8 @@ pub(crate) enum Answer {
     Done(Done),
     /// All users.
     Users(Vec<UserRow>),
+    /// The address of a page, good for one use.
+    Link(String),
     /// The new auth key.
     AuthKey(NewKey),
     /// All auth keys.
@@ -183,6 +197,8 @@ pub(crate) struct NodeEntry {
     pub(crate) last_seen: Option<Timestamp>,
     /// From then on it is nobody's peer; none means never.
     pub(crate) key_expires_at: Option<Timestamp>,
+    /// It may be somebody's peer.
+    pub(crate) approved: bool,
     /// It is removed when it is gone.
     pub(crate) ephemeral: bool,
     /// Where its WireGuard may be reached.

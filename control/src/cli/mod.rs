@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use meshd_contract::identity::{NodeName, is_domain};
 
 use crate::duration::Seconds;
+use crate::public_url::PublicUrl;
 use crate::role::{self, Role};
 
 pub(crate) use perform::perform;
@@ -82,6 +83,10 @@ pub(crate) struct ServeArguments {
     /// Where nodes connect to (HTTPS).
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:8443")]
     pub(crate) listen: SocketAddr,
+    /// The address under which browsers find control, https://HOST[:PORT]; https, this host's name
+    /// and the port, unless given.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<PublicUrl>,
     /// The directory of control's key and database.
     #[arg(
         long,
@@ -109,6 +114,9 @@ pub(crate) struct ServeArguments {
     /// does.
     #[arg(long, value_name = "DURATION", default_value = "180d")]
     pub(crate) key_expiry: Seconds,
+    /// An administrator approves each host that somebody else has let in on a page.
+    #[arg(long)]
+    pub(crate) approve_devices: bool,
     /// How long an ephemeral node may be away before it is removed.
     #[arg(long, value_name = "DURATION", default_value = "30m")]
     pub(crate) ephemeral_timeout: Seconds,
@@ -124,6 +132,15 @@ pub(crate) enum UsersCommand {
         /// member, owner, admin, network-admin, it-admin, billing-admin or auditor.
         #[arg(long, default_value = "member", value_parser = role::parse)]
         role: Role,
+    },
+    /// Print a link, good for one day and one use, by which a user sets a password; a user who is
+    /// not there yet is added.
+    Invite {
+        /// The user's e-mail address.
+        login: String,
+        /// The role of a new user; a member, unless given.
+        #[arg(long, value_parser = role::parse)]
+        role: Option<Role>,
     },
     /// List the users.
     List {
@@ -204,6 +221,11 @@ pub(crate) enum NodesCommand {
     },
     /// Remove a host from the mesh; sessions from and to it end.
     Delete {
+        /// Its name or number.
+        node: String,
+    },
+    /// Approve a host that waits for it (`serve --approve-devices`).
+    Approve {
         /// Its name or number.
         node: String,
     },

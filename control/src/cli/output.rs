@@ -87,6 +87,7 @@ pub(super) fn nodes(nodes: &[NodeEntry], json: bool) -> anyhow::Result<()> {
     ]);
     for node in nodes {
         let seen = match (node.connected, node.last_seen) {
+            _ if !node.approved => "not approved".to_owned(),
             (true, _) => "connected".to_owned(),
             (false, Some(at)) => ago(at),
             (false, None) => "never".to_owned(),

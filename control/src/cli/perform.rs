@@ -64,6 +64,7 @@ fn completions(shell: Shell) -> String {
 fn users(command: UsersCommand) -> (Request, bool) {
     match command {
         UsersCommand::Create { login, role } => (Request::UsersCreate { login, role }, false),
+        UsersCommand::Invite { login, role } => (Request::UsersInvite { login, role }, false),
         UsersCommand::List { json } => (Request::UsersList, json),
         UsersCommand::Role { login, role } => (Request::UsersRole { login, role }, false),
         UsersCommand::Delete { login } => (Request::UsersDelete { login }, false),
@@ -99,6 +100,7 @@ fn nodes(command: NodesCommand) -> (Request, bool) {
     match command {
         NodesCommand::List { json } => (Request::NodesList, json),
         NodesCommand::Delete { node } => (Request::NodesDelete { node }, false),
+        NodesCommand::Approve { node } => (Request::NodesApprove { node }, false),
         NodesCommand::Rename { node, name } => (Request::NodesRename { node, name }, false),
         NodesCommand::Expiry { node, when } => {
             let in_seconds = match when {
@@ -150,6 +152,7 @@ fn show(answer: Answer, json: bool, file: &str) -> anyhow::Result<()> {
             Ok(())
         }
         Answer::Users(users) => output::users(&users, json),
+        Answer::Link(link) => output::line(&link),
         Answer::AuthKey(key) => output::line(&key.secret),
         Answer::AuthKeys(keys) => output::auth_keys(&keys, json),
         Answer::Nodes(nodes) => output::nodes(&nodes, json),

@@ -3,13 +3,16 @@
 //! Every change is one transaction that starts with the write lock and is on the disk
 //! (`synchronous=FULL`) before it is acknowledged.
 
+mod accounts;
 mod auth_keys;
 mod documents;
+mod joins;
 mod nodes;
 mod policies;
 mod registration;
 mod snapshot;
 mod users;
+mod web_sessions;
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,20 +25,28 @@ use sqlx::sqlite::{
 use sqlx::{SqlSafeStr, Transaction};
 use thiserror::Error;
 
+pub(crate) use accounts::{Account, Invitation};
 pub(crate) use auth_keys::{AuthKeyRow, NewAuthKey};
 pub(crate) use documents::{Farewell, Issued, Kind, Sealed};
+pub(crate) use joins::{JoinRow, Joining, NewJoin};
 pub(crate) use nodes::{NodeRow, NodeState};
 pub(crate) use policies::StoredPolicy;
-pub(crate) use registration::Registration;
+pub(crate) use registration::{Admission, Host, Registration};
 pub(crate) use snapshot::LeavingRow;
 pub(crate) use users::UserRow;
+pub(crate) use web_sessions::NewWebSession;
 
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "mesh", include_str!("../../migrations/0001_mesh.sql")),
     (
         2,
         "key expiry",
         include_str!("../../migrations/0002_key_expiry.sql"),
+    ),
+    (
+        4,
+        "accounts",
+        include_str!("../../migrations/0004_accounts.sql"),
     ),
 ];
 
@@ -73,6 +84,12 @@ pub(crate) enum Refusal {
     /// A login that is taken.
     #[error("there is already a user {0}")]
     UserExists(String),
+    /// A user who is there with another role.
+    #[error(
+        "the user {0} is there already, with the role {1}; leave --role out, or change it with \
+             `meshd-control users role`"
+    )]
+    OtherRole(String, &'static str),
     /// A login that nobody has.
     #[error("there is no user {0}; `meshd-control users list` shows all")]
     NoUser(String),
@@ -103,6 +120,21 @@ pub(crate) enum Refusal {
          `meshd-control authkeys create`"
     )]
     AuthKeyUsed,
+    /// A person has said yes before.
+    #[error("this host has been let in already")]
+    JoinDone,
+    /// A person has said no.
+    #[error("the person who was asked has refused this host; ask why, and run `mesh up` again")]
+    JoinRefused,
+    /// Nobody has said anything in time, or the request is not there any more.
+    #[error("nobody has let this host in in time; run `mesh up` again for a new page")]
+    JoinOver,
+    /// The host has gone away.
+    #[error("this host does not wait any more; run `mesh up` there again for a new page")]
+    JoinLeft,
+    /// There is no room.
+    #[error("too many hosts wait to be let in; try again in half an hour")]
+    TooManyJoins,
     /// Another node has the name.
     #[error("the name {0} belongs to another node; choose another with --name")]
     NameTaken(String),

@@ -17,8 +17,8 @@ macro_rules! node_columns {
     ($condition:literal) => {
         concat!(
             "SELECT id, name, node_key, wireguard_key, address, user, tags, ephemeral, endpoints, \
-             ssh_host_keys, release, created_at, last_seen, key_expires_at, deleted_at, farewell \
-             FROM nodes ",
+             ssh_host_keys, release, created_at, last_seen, key_expires_at, approved, deleted_at, \
+             farewell FROM nodes ",
             $condition
         )
     };
@@ -54,6 +54,8 @@ pub(crate) struct NodeRow {
     pub(crate) last_seen: Option<Timestamp>,
     /// From this second on it is nobody's peer; none means never.
     pub(crate) key_expires_at: Option<Timestamp>,
+    /// It may be somebody's peer.
+    pub(crate) approved: bool,
 }
 
 /// What a request's number refers to.
@@ -129,6 +131,19 @@ impl Store {
         let result =
             sqlx::query("UPDATE nodes SET key_expires_at = ? WHERE id = ? AND deleted_at IS NULL")
                 .bind(expires_at.map(|at| to_sql(at.0)))
+                .bind(to_sql(id.0))
+                .execute(&self.writer)
+                .await?;
+        if result.rows_affected() == 0 {
+            return Err(Refusal::NoNode(id.to_string()).into());
+        }
+        Ok(())
+    }
+
+    /// Lets a node be somebody's peer.
+    pub(crate) async fn approve_node(&self, id: NodeId) -> Result<(), StoreError> {
+        let result =
+            sqlx::query("UPDATE nodes SET approved = 1 WHERE id = ? AND deleted_at IS NULL")
                 .bind(to_sql(id.0))
                 .execute(&self.writer)
                 .await?;
@@ -219,6 +234,7 @@ pub(super) fn node(row: &SqliteRow) -> Result<NodeRow, StoreError> {
         created_at: Timestamp(from_sql(row.try_get("created_at")?)),
         last_seen: time(row, "last_seen")?,
         key_expires_at: time(row, "key_expires_at")?,
+        approved: row.try_get("approved")?,
     })
 }
 

@@ -8,22 +8,42 @@ use sqlx::{Row, SqliteConnection};
 
 use super::auth_keys::{consume, owner_columns};
 use super::nodes::{NODE_COLUMNS, node};
-use super::{AuthKeyRow, NodeRow, Refusal, Store, StoreError, from_sql, to_sql};
+use super::{NodeRow, Refusal, Store, StoreError, from_sql, to_sql};
 use crate::address_pool::{Slot, candidates};
 use crate::auth_key::SecretHash;
 
-/// What a host brings along.
+/// A host that wants to become a node.
 #[derive(Debug, Clone)]
-pub(crate) struct Registration {
-    /// Of the auth key's secret.
-    pub(crate) hash: SecretHash,
-    /// The host's own key, whose signature was checked.
+pub(crate) struct Host {
+    /// Its own key, whose signature was checked.
     pub(crate) node_key: PublicKey,
     /// Its WireGuard key.
     pub(crate) wireguard_key: WireGuardKey,
     /// The wished name.
     pub(crate) name: NodeName,
+}
+
+/// What a host with an auth key brings along.
+#[derive(Debug, Clone)]
+pub(crate) struct Registration {
+    /// Of the auth key's secret.
+    pub(crate) hash: SecretHash,
+    /// The host.
+    pub(crate) host: Host,
     /// When its key expires, if it is a user's; that of tagged nodes never does.
+    pub(crate) key_expires_at: Timestamp,
+}
+
+/// As what a host is let in.
+#[derive(Debug, Clone)]
+pub(crate) struct Admission {
+    /// Whose it is.
+    pub(crate) owner: Owner,
+    /// It is removed when it is gone.
+    pub(crate) ephemeral: bool,
+    /// It may be somebody's peer.
+    pub(crate) approved: bool,
+    /// When its key expires, if it is a user's.
     pub(crate) key_expires_at: Timestamp,
 }
 
@@ -36,7 +56,7 @@ impl Store {
         request: &Registration,
     ) -> Result<Option<RegisterResponse>, StoreError> {
         let mut reader = self.reader.acquire().await?;
-        known(&mut reader, request).await
+        known(&mut reader, &request.host).await
     }
 
     /// Makes the host a node and uses up its auth key, or does neither.
@@ -46,25 +66,44 @@ impl Store {
         now: Timestamp,
     ) -> Result<RegisterResponse, StoreError> {
         let mut change = self.write().await?;
-        if let Some(response) = known(&mut change, request).await? {
+        if let Some(response) = known(&mut change, &request.host).await? {
             return Ok(response);
         }
         let key = consume(&mut change, &request.hash, now).await?;
-        refuse_taken(&mut change, request).await?;
-        let slot = take_slot(&mut change).await?;
-        let node = insert(&mut change, request, &key, slot, now).await?;
+        let admission = Admission {
+            owner: key.owner,
+            ephemeral: key.ephemeral,
+            approved: true,
+            key_expires_at: request.key_expires_at,
+        };
+        let response = admit(&mut change, &request.host, &admission, now).await?;
         change.commit().await?;
-        Ok(RegisterResponse {
-            node,
-            name: request.name.clone(),
-            addresses: slot.addresses(),
-        })
+        Ok(response)
     }
 }
 
-async fn known(
+/// Makes a host that is no node yet a node.
+pub(super) async fn admit(
+    change: &mut SqliteConnection,
+    host: &Host,
+    admission: &Admission,
+    now: Timestamp,
+) -> Result<RegisterResponse, StoreError> {
+    refuse_taken(change, host).await?;
+    let slot = take_slot(change).await?;
+    let node = insert(change, host, admission, slot, now).await?;
+    Ok(RegisterResponse {
+        node,
+        name: host.name.clone(),
+        addresses: slot.addresses(),
+        needs_approval: !admission.approved,
+    })
+}
+
+/// What a host was told that is a node already.
+pub(super) async fn known(
     connection: &mut SqliteConnection,
-    request: &Registration,
+    request: &Host,
 ) -> Result<Option<RegisterResponse>, StoreError> {
     let found = sqlx::query(NODE_COLUMNS!("WHERE node_key = ? AND deleted_at IS NULL"))
         .bind(request.node_key.to_string())
@@ -79,12 +118,13 @@ async fn known(
         node: node.id,
         name: node.name,
         addresses: node.slot.addresses(),
+        needs_approval: !node.approved,
     }))
 }
 
-async fn refuse_taken(
+pub(super) async fn refuse_taken(
     change: &mut SqliteConnection,
-    request: &Registration,
+    request: &Host,
 ) -> Result<(), StoreError> {
     let taken = sqlx::query("SELECT 1 FROM nodes WHERE name = ? AND deleted_at IS NULL")
         .bind(request.name.as_str())
@@ -132,30 +172,31 @@ async fn first_free(change: &mut SqliteConnection, start: Slot) -> Result<Slot, 
 
 async fn insert(
     change: &mut SqliteConnection,
-    request: &Registration,
-    key: &AuthKeyRow,
+    host: &Host,
+    admission: &Admission,
     slot: Slot,
     now: Timestamp,
 ) -> Result<NodeId, StoreError> {
-    let (user, tags) = owner_columns(&key.owner)?;
-    let key_expires_at = match &key.owner {
-        Owner::User(_) => Some(to_sql(request.key_expires_at.0)),
+    let (user, tags) = owner_columns(&admission.owner)?;
+    let key_expires_at = match &admission.owner {
+        Owner::User(_) => Some(to_sql(admission.key_expires_at.0)),
         Owner::Tags(_) => None,
     };
     let result = sqlx::query(
         "INSERT INTO nodes \
-         (name, node_key, wireguard_key, address, user, tags, ephemeral, created_at, key_expires_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         (name, node_key, wireguard_key, address, user, tags, ephemeral, created_at, key_expires_at, \
+         approved) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
-    .bind(request.name.as_str())
-    .bind(request.node_key.to_string())
-    .bind(request.wireguard_key.to_string())
+    .bind(host.name.as_str())
+    .bind(host.node_key.to_string())
+    .bind(host.wireguard_key.to_string())
     .bind(slot.0)
     .bind(user)
     .bind(tags)
-    .bind(key.ephemeral)
+    .bind(admission.ephemeral)
     .bind(to_sql(now.0))
     .bind(key_expires_at)
+    .bind(admission.approved)
     .execute(change)
     .await?;
     Ok(NodeId(from_sql(result.last_insert_rowid())))

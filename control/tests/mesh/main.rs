@@ -10,3 +10,4 @@ mod leaving;
 mod life;
 mod requests;
 mod streams;
+mod web;

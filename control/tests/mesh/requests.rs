@@ -102,7 +102,7 @@ async fn what_cannot_be_read_is_refused_with_a_sentence() {
     let answer = node.documents(Some("x")).await.err().expect("is refused");
     assert_eq!(problem(answer).await, (400, "malformed".to_owned()));
     for (method, path, expected) in [
-        ("GET", "/", (404, "not-found")),
+        ("GET", "/v1/nowhere", (404, "not-found")),
         ("GET", "/v1/register", (405, "method")),
     ] {
         let request = Request::builder().method(method).uri(path);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use meshd_contract::node_api::Problem;
 use tokio::net::TcpStream;
@@ -25,12 +25,23 @@ use super::PATIENCE;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     /// The server's certificate, DER.
     pub(crate) certificate: Vec<u8>,
 }
 
 impl Answer {
+    /// The only header of this name; empty where there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values
+            .next()
+            .map_or("", |value| value.to_str().expect("text"));
+        assert!(values.next().is_none(), "{name} is there twice");
+        value
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -53,9 +64,11 @@ pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> 
         .await
         .expect("an answer in time");
     let status = response.status().as_u16();
+    let headers = response.headers().clone();
     let body = timeout(PATIENCE, response.into_body().collect()).await;
     Answer {
         status,
+        headers,
         body: body.expect("a body in time").expect("a body").to_bytes(),
         certificate,
     }
@@ -82,6 +95,7 @@ pub(crate) async fn open(
         .await
         .expect("an answer in time");
     let status = response.status().as_u16();
+    let headers = response.headers().clone();
     let body = response.into_body();
     if status == 200 {
         let unread = String::new();
@@ -89,6 +103,7 @@ pub(crate) async fn open(
     }
     Err(Answer {
         status,
+        headers,
         body: body.collect().await.expect("a body").to_bytes(),
         certificate,
     })

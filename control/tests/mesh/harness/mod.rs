@@ -1,5 +1,6 @@
 //! A running control for one test, and nodes that talk to it over HTTPS.
 
+mod browser;
 mod client;
 mod node;
 
@@ -12,6 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+pub(crate) use browser::{Authenticator, Browser, ORIGIN, PASSWORD};
 pub(crate) use client::{Answer, Events, send};
 use meshd_contract::key::PublicKey;
 pub(crate) use node::{Node, now};

@@ -12,8 +12,8 @@ use meshd_contract::document::{Document, Version};
 use meshd_contract::identity::NodeId;
 use meshd_contract::key::{PrivateKey, PublicKey, WireGuardKey};
 use meshd_contract::node_api::{
-    NODE_HEADER, RegisterRequest, RegisterResponse, Report, SIGNATURE_HEADER, TIME_HEADER,
-    request_text,
+    JoinAnswer, JoinRequest, JoinWait, NODE_HEADER, RegisterRequest, RegisterResponse, Report,
+    SIGNATURE_HEADER, TIME_HEADER, request_text,
 };
 use meshd_contract::signed::{Expected, open};
 use meshd_contract::time::Timestamp;
@@ -60,6 +60,50 @@ impl Node {
             self.id = Some(answer.json::<RegisterResponse>().node);
         }
         answer
+    }
+
+    /// Asks a person to let this host in.
+    pub(crate) async fn ask_to_join(&mut self, name: &str, tags: &[&str]) -> Answer {
+        let body = serde_json::to_vec(&JoinRequest {
+            node_key: self.key.public(),
+            wireguard_key: self.wireguard_key,
+            name: name.parse().expect("a name"),
+            tags: tags.iter().map(ToString::to_string).collect(),
+            release: "1.2.3".to_owned(),
+        });
+        self.send("POST", "/v1/join", body.expect("JSON")).await
+    }
+
+    /// The path of the page where a person lets this host in.
+    pub(crate) async fn page_to_join(&mut self, name: &str, tags: &[&str]) -> String {
+        let answer = self.ask_to_join(name, tags).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        match answer.json() {
+            JoinAnswer::Asked(page) => {
+                let path = page.url.strip_prefix(super::ORIGIN);
+                path.expect("an address of this control").to_owned()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits once for the person.
+    pub(crate) async fn wait_to_join(&mut self) -> Answer {
+        let answer = self.about_join("/v1/join/wait").await;
+        if answer.status == 200
+            && let JoinAnswer::Joined(registered) = answer.json()
+        {
+            self.id = Some(registered.node);
+        }
+        answer
+    }
+
+    /// Says something about the request to join.
+    pub(crate) async fn about_join(&mut self, path: &str) -> Answer {
+        let body = serde_json::to_vec(&JoinWait {
+            node_key: self.key.public(),
+        });
+        self.send("POST", path, body.expect("JSON")).await
     }
 
     pub(crate) async fn report(&mut self, report: &Report) -> Answer {

@@ -1,0 +1,41 @@
+//! The page at the start.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::response::Response;
+use maud::html;
+use meshd_contract::identity::Owner;
+
+use super::page::page_for;
+use super::{SignedIn, Web, WebError};
+use crate::role;
+
+/// Who somebody is here, and which hosts they have.
+pub(super) async fn show(
+    Extension(web): Extension<Arc<Web>>,
+    signed_in: SignedIn,
+) -> Result<Response, WebError> {
+    let own = Owner::User(signed_in.login.clone());
+    let mut hosts = web.store.nodes().await?;
+    hosts.retain(|host| host.owner == own);
+    let content = html! {
+        p { "Your role in this mesh is " (role::name(signed_in.role)) "." }
+        @if signed_in.is_admin() {
+            p { a href="/devices" { "Hosts to approve" } }
+        }
+        @if hosts.is_empty() {
+            p { "None of its hosts is yours." }
+        } @else {
+            table {
+                thead { tr { th { "Your hosts" } th { "Address" } } }
+                tbody {
+                    @for host in &hosts {
+                        tr { td { (host.name) } td { (host.slot.addresses().v4) } }
+                    }
+                }
+            }
+        }
+    };
+    Ok(page_for(&signed_in, "The mesh", &content))
+}

@@ -1,0 +1,142 @@
+//! The page where a person lets a host into the mesh.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::Path;
+use axum::response::Response;
+use maud::html;
+use meshd_contract::identity::Owner;
+use serde::Deserialize;
+
+use super::page::page_for;
+use super::{Posted, SignedIn, Token, Web, WebError};
+use crate::clock::now;
+use crate::engine::Engine;
+use crate::store::{Admission, JoinRow, StoreError};
+
+const NO_SUCH_PAGE: &str = "Nobody waits at this address. Is the link complete?";
+
+/// What the person says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Decision {
+    Approve,
+    Refuse,
+}
+
+/// The form.
+#[derive(Debug, Deserialize)]
+pub(super) struct Fields {
+    decision: Decision,
+}
+
+impl Web {
+    /// Whether a host at this address may ask to be let in once more.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub(crate) fn permit_join(&self, address: IpAddr) -> Result<(), Duration> {
+        self.limits.permit_join(address)
+    }
+}
+
+/// Shows who asks.
+pub(super) async fn show(
+    Extension(web): Extension<Arc<Web>>,
+    Path(secret): Path<String>,
+    signed_in: SignedIn,
+) -> Result<Response, WebError> {
+    let token = Token::read(&secret).ok_or(WebError::NotFound(NO_SUCH_PAGE))?;
+    let join = web.store.join(&token.hash(), now()).await?;
+    let missing = missing_tag(&web, &signed_in, &join).await?;
+    let content = html! {
+        p { "This host asks to join. Approve it only if you have just started "
+            code { "mesh up" } " there, and the terminal shows the same key." }
+        dl {
+            dt { "Name" } dd { strong { (join.host.name) } }
+            dt { "Key" } dd { code { (join.host.node_key.fingerprint()) } }
+            dt { "Asks from" } dd { (join.source) }
+            dt { "Runs" } dd { "meshd " (join.release) }
+            dt { "Will belong to" }
+            dd {
+                @if join.tags.is_empty() { (signed_in.login) }
+                @else { "nobody; it will carry " (join.tags.join(", ")) }
+            }
+        }
+        form method="post" action=(format!("/join/{secret}")) {
+            (signed_in.csrf_field())
+            @match &missing {
+                Some(tag) => p .wrong { (may_not(tag)) }
+                None => button name="decision" value="approve" { "Approve" }
+            }
+            button name="decision" value="refuse" { "Refuse" }
+        }
+    };
+    Ok(page_for(&signed_in, "Let a host in?", &content))
+}
+
+/// Lets it in, or not.
+pub(super) async fn submit(
+    Extension(web): Extension<Arc<Web>>,
+    Path(secret): Path<String>,
+    posted: Posted<Fields>,
+) -> Result<Response, WebError> {
+    let Posted { signed_in, fields } = posted;
+    let token = Token::read(&secret).ok_or(WebError::NotFound(NO_SUCH_PAGE))?;
+    let content = match fields.decision {
+        Decision::Refuse => {
+            web.store.turn_away(&token.hash(), now()).await?;
+            tracing::info!(user = signed_in.login, "a host was turned away");
+            html! { p { "The host was turned away, and has been told so." } }
+        }
+        Decision::Approve => {
+            let join = web.store.join(&token.hash(), now()).await?;
+            if let Some(tag) = missing_tag(&web, &signed_in, &join).await? {
+                return Err(WebError::Forbidden(may_not(&tag)));
+            }
+            let admission = Admission {
+                owner: match join.tags.is_empty() {
+                    true => Owner::User(signed_in.login.clone()),
+                    false => Owner::Tags(join.tags),
+                },
+                ephemeral: false,
+                approved: !web.approve_devices || signed_in.is_admin(),
+                key_expires_at: now().plus(web.key_lifetime),
+            };
+            let node = web.store.let_in(&token.hash(), &admission, now()).await?;
+            tracing::info!(user = signed_in.login, node = %node.node, name = %node.name, "a person let a host in");
+            web.hub.request();
+            html! {
+                p { strong { (node.name) } " is part of the mesh now, at " (node.addresses.v4) "." }
+                @if node.needs_approval {
+                    p { "An administrator has to approve it before it can reach anything." }
+                }
+            }
+        }
+    };
+    web.decisions.send_modify(|count| *count += 1);
+    Ok(page_for(&signed_in, "Thank you", &content))
+}
+
+/// A wished tag that this person may not give to a host.
+async fn missing_tag(
+    web: &Web,
+    signed_in: &SignedIn,
+    join: &JoinRow,
+) -> Result<Option<String>, WebError> {
+    if join.tags.is_empty() {
+        return Ok(None);
+    }
+    let stored = web.store.policy().await?;
+    let text = stored.map(|policy| policy.text).unwrap_or_default();
+    let policy = Engine::parse(&text).map_err(|error| StoreError::Content(error.to_string()))?;
+    let may = |tag: &&String| policy.may_tag(&signed_in.login, signed_in.role, tag);
+    Ok(join.tags.iter().find(|tag| !may(tag)).cloned())
+}
+
+fn may_not(tag: &str) -> String {
+    format!("The policy does not make you an owner of {tag}, so you cannot give it to a host.")
+}

@@ -1,0 +1,129 @@
+//! Pages for people, at the address of the API for nodes.
+//!
+//! They work without JavaScript. Whoever adds pages builds a router whose handlers take
+//! [`SignedIn`] to show something and [`Posted`] to change something, and return [`page`] or
+//! [`WebError`]; the router is merged in `serve`, below the layer that hands them [`Web`].
+
+mod account_link;
+mod cookie;
+mod csrf;
+mod devices;
+mod error;
+mod home;
+mod join;
+mod limits;
+mod local_path;
+mod page;
+mod password;
+mod qr;
+mod session;
+mod sign_in;
+mod token;
+mod totp;
+
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+
+use tokio::sync::watch;
+
+pub(crate) use csrf::Posted;
+pub(crate) use error::WebError;
+pub(crate) use page::{page, redirect};
+pub(crate) use session::SignedIn;
+pub(crate) use token::Token;
+pub(crate) use totp::Secret as TotpSecret;
+
+use crate::hub::Hub;
+use crate::public_url::PublicUrl;
+use crate::store::Store;
+use limits::Limits;
+use password::Passwords;
+
+/// What pages work on.
+pub(crate) struct Web {
+    /// What control remembers.
+    pub(crate) store: Store,
+    /// Where browsers find control; the only origin whose forms count.
+    pub(crate) url: PublicUrl,
+    /// Counts what persons have decided about hosts that wait.
+    pub(crate) decisions: watch::Sender<u64>,
+    hub: Arc<Hub>,
+    key_lifetime: u64,
+    approve_devices: bool,
+    limits: Limits,
+    passwords: Passwords,
+}
+
+/// What pages depend on beside the mesh itself.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Where browsers find control.
+    pub(crate) url: PublicUrl,
+    /// How long the key of a user's node counts, in seconds.
+    pub(crate) key_lifetime: u64,
+    /// An administrator approves each host that somebody else has let in.
+    pub(crate) approve_devices: bool,
+}
+
+impl Web {
+    /// The pages of the mesh in `store`.
+    ///
+    /// # Errors
+    /// Only when the system gives no random bytes.
+    pub(crate) fn new(
+        store: Store,
+        hub: Arc<Hub>,
+        settings: Settings,
+    ) -> Result<Self, password::HashError> {
+        Ok(Self {
+            store,
+            url: settings.url,
+            decisions: watch::Sender::new(0),
+            hub,
+            key_lifetime: settings.key_lifetime,
+            approve_devices: settings.approve_devices,
+            limits: Limits::new(),
+            passwords: Passwords::new()?,
+        })
+    }
+}
+
+/// The pages for signing in and out.
+pub(crate) fn router() -> Router {
+    Router::new()
+        .route("/", get(home::show))
+        .route("/sign-in", get(sign_in::show).post(sign_in::submit))
+        .route("/sign-out", post(session::sign_out))
+        .route(
+            "/account/{secret}",
+            get(account_link::show).post(account_link::submit),
+        )
+        .route("/join/{secret}", get(join::show).post(join::submit))
+        .route("/devices", get(devices::show).post(devices::submit))
+        .route("/style.css", get(style))
+}
+
+/// Hands `web` to every page of `router`.
+pub(crate) fn with(router: Router, web: Web) -> Router {
+    router.layer(Extension(Arc::new(web)))
+}
+
+/// What a browser is told where nothing is.
+pub(crate) async fn not_found(uri: Uri) -> Response {
+    tracing::debug!(path = uri.path(), "no such page");
+    WebError::NotFound("There is no such page.").into_response()
+}
+
+async fn style() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::CACHE_CONTROL, "max-age=300"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    (headers, include_str!("style.css")).into_response()
+}

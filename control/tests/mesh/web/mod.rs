@@ -1,0 +1,7 @@
+//! Pages, as browsers see them.
+
+mod accounts;
+mod forgeries;
+mod joining;
+mod limits;
+mod sign_in;
