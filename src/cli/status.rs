@@ -22,8 +22,7 @@ pub(super) fn status(client: &mut Client, json: bool) -> Result<(), CliError> {
 pub(super) fn ip(client: &mut Client, v4: bool, v6: bool) -> Result<(), CliError> {
     let node = ask(client)?.node.ok_or_else(|| {
         CliError::Refused(
-            "this host has no addresses in a mesh yet: mesh up --control URL --auth-key-file FILE"
-                .to_owned(),
+            "this host has no addresses in a mesh yet: mesh up --control URL".to_owned(),
         )
     })?;
     let mut text = String::new();
@@ -169,7 +168,7 @@ fn sandbox(sandbox: &Sandbox) -> String {
 
 fn state(state: State) -> &'static str {
     match state {
-        State::LoggedOut => "logged out (mesh up --control URL --auth-key-file FILE)",
+        State::LoggedOut => "logged out (mesh up --control URL)",
         State::Down => "down (mesh up)",
         State::Starting => "starting",
         State::Up => "up",

@@ -159,9 +159,7 @@ pub enum Error {
     #[error("a document was refused: {0}")]
     Document(#[from] SignedError),
     /// Nobody has said how to join.
-    #[error(
-        "this host is in no mesh yet: mesh up --control URL, on servers with --auth-key-file FILE"
-    )]
+    #[error("this host is in no mesh yet: mesh up --control URL")]
     NotJoined,
     /// The host belongs to another control server.
     #[error("this host already belongs to the mesh of {0}: leave it first with mesh logout")]
