@@ -12,6 +12,7 @@
 //!                           (starts it with tcp, link, socketpair)
 //!   Describe          ->
 //!   <- Described            (also unasked, when the login is permitted)
+//!   <- Login                (unasked: accepted, denied, revoked, ended)
 //!   End               ->    (as if access were revoked)
 //!                                        Hello ->
 //!                           <- Sign            Signed ->
@@ -37,6 +38,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::forward::{Endpoint, ForwardFailure, Origin};
 use crate::identity::NodeId;
+use crate::login_event::LoginEvent;
 use crate::time::Timestamp;
 use crate::wire::{Encoding, Message};
 
@@ -100,6 +102,8 @@ pub enum ToManager {
     /// What the connection is; the answer to [`FromManager::Describe`], and unasked as soon as
     /// its login is permitted.
     Described(Description),
+    /// What has become of its login; told once, as it happens.
+    Login(LoginEvent),
     /// What a newer worker says; it is passed over.
     #[serde(other)]
     Unknown,

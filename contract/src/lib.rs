@@ -18,6 +18,7 @@ pub mod identity;
 pub mod key;
 pub mod log;
 pub mod login;
+pub mod login_event;
 pub mod network_document;
 pub mod node_api;
 pub mod paths;

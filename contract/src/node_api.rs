@@ -8,6 +8,7 @@
 //! | `POST /v1/join/wait` | [`JoinWait`] | [`JoinAnswer`], within ten seconds |
 //! | `POST /v1/join/leave` | [`JoinWait`] | 204 |
 //! | `POST /v1/report` | [`Report`] | 204 |
+//! | `POST /v1/logins` | [`LoginReport`] | 204 |
 //! | `GET /v1/documents` | | server-sent events, see below |
 //! | `POST /v1/logout` | | 204; the node is gone |
 //!
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::MeshAddresses;
 use crate::identity::{NodeId, NodeName};
 use crate::key::{PublicKey, WireGuardKey};
+use crate::login_event::LoginEvent;
 use crate::time::Timestamp;
 
 /// Header with the number of the node that asks.
@@ -141,6 +143,23 @@ pub struct Report {
     /// The version of meshd that it runs.
     pub release: String,
 }
+
+/// What has become of logins on this node, for control's audit log.
+///
+/// Events are numbered from 1 on in each run of the manager. A report is sent again until it is
+/// answered; control takes each number once, and notes which numbers never came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginReport {
+    /// Chosen at random by each run of the manager.
+    pub run: u32,
+    /// The number of the first event.
+    pub first: u64,
+    /// At most [`MAX_LOGIN_EVENTS`].
+    pub events: Vec<LoginEvent>,
+}
+
+/// The most events in one report; a report of so many of the longest fits into a request.
+pub const MAX_LOGIN_EVENTS: usize = 24;
 
 /// An error as RFC 9457 writes it (`application/problem+json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

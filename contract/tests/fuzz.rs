@@ -19,6 +19,7 @@ use meshd_contract::broker::{
 use meshd_contract::forward::{Endpoint, ForwardFailure, Origin};
 use meshd_contract::helper::{FromHelper, ToHelper};
 use meshd_contract::identity::NodeId;
+use meshd_contract::login_event::{LoginEvent, LoginEventKind};
 use meshd_contract::time::Timestamp;
 use meshd_contract::wire::{Encoding, Message};
 
@@ -185,6 +186,16 @@ fn to_manager() -> Vec<ToManager> {
             }],
             received: 3,
             sent: 4,
+        }),
+        ToManager::Login(LoginEvent {
+            kind: LoginEventKind::Denied,
+            at: Timestamp(3),
+            connection: "65a1-7".to_owned(),
+            peer: NodeId(2),
+            address: [100, 64, 0, 2].into(),
+            login: Some("root".to_owned()),
+            rule: None,
+            reason: Some("not permitted".to_owned()),
         }),
     ]
 }

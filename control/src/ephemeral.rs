@@ -8,6 +8,7 @@ use meshd_contract::identity::NodeId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::audit::{Actor, action};
 use crate::clock::now;
 use crate::hub::Hub;
 use crate::store::{Store, StoreError};
@@ -55,7 +56,9 @@ impl Ephemeral {
         let ids = absent.iter().map(|node| node.id);
         let gone = self.away.look(ids, self.timeout, Instant::now());
         for node in absent.iter().filter(|node| gone.contains(&node.id)) {
-            self.store.delete_node(node.id, now()).await?;
+            self.store
+                .delete_node(node.id, now(), &Actor::Control, action::NODE_GONE)
+                .await?;
             tracing::info!(node = %node.id, name = %node.name, "an ephemeral node has gone");
             self.hub.request();
         }

@@ -4,6 +4,7 @@
 
 mod address_pool;
 mod admin;
+mod audit;
 mod auth_key;
 mod backup;
 mod cli;

@@ -10,10 +10,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use meshd_contract::identity::NodeId;
 use meshd_contract::key::{PrivateKey, PublicKey};
-use meshd_contract::node_api::{Identity, RegisterRequest, Report};
+use meshd_contract::node_api::{Identity, LoginReport, MAX_LOGIN_EVENTS, RegisterRequest, Report};
 use meshd_contract::signed::seal_text;
 use tokio::sync::watch;
 
+use crate::audit::{Actor, action};
 use crate::auth_key::SecretHash;
 use crate::clock::now;
 use crate::document_stream::{self, LastEventId};
@@ -82,6 +83,7 @@ impl NodeServer {
             .route("/v1/join/wait", post(join_server::wait))
             .route("/v1/join/leave", post(join_server::leave))
             .route("/v1/report", post(report))
+            .route("/v1/logins", post(logins))
             .route("/v1/documents", get(documents))
             .route("/v1/logout", post(logout))
             .fallback(not_found)
@@ -196,6 +198,20 @@ async fn report(
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn logins(
+    State(server): State<Arc<NodeServer>>,
+    request: Request<Body>,
+) -> Result<StatusCode, ApiError> {
+    let (node, request) = server.member(request).await?;
+    let report: LoginReport = request.json()?;
+    if report.events.len() > MAX_LOGIN_EVENTS || report.first == 0 {
+        let sentence = format!("at most {MAX_LOGIN_EVENTS} events are told at a time, from 1 on");
+        return Err(ApiError::Malformed(sentence));
+    }
+    server.store.note_logins(node, &report, now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn documents(
     State(server): State<Arc<NodeServer>>,
     headers: HeaderMap,
@@ -217,7 +233,10 @@ async fn logout(
     request: Request<Body>,
 ) -> Result<StatusCode, ApiError> {
     let (node, _) = server.member(request).await?;
-    server.store.delete_node(node, now()).await?;
+    server
+        .store
+        .delete_node(node, now(), &Actor::Node(node), action::NODE_LOGOUT)
+        .await?;
     tracing::info!(%node, "a node logged out");
     server.hub.request();
     Ok(StatusCode::NO_CONTENT)

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::operations::Admin;
 use crate::admin::server::AdminSocket;
+use crate::audit::Actor;
 use crate::cli::ServeArguments;
 use crate::clock::now;
 use crate::engine::Engine;
@@ -191,7 +192,7 @@ async fn open_store(state: &StateDir) -> anyhow::Result<Store> {
     })?;
     if store.policy().await?.is_none() {
         store
-            .save_policy(Engine::default_text(), None, None, now())
+            .save_policy(Engine::default_text(), None, now(), &Actor::Control)
             .await?;
     }
     Ok(store)

@@ -241,6 +241,7 @@ impl Daemon {
                 );
             }
             Some(Done::Reported(outcome)) => self.report_ended(outcome).await,
+            Some(Done::ToldLogins(report, outcome)) => self.logins_told(&report, outcome),
             Some(Done::Asked) | None => {}
         }
     }

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use meshd_contract::network_document::NetworkDocument;
-use meshd_contract::node_api::Report;
+use meshd_contract::node_api::{LoginReport, Report};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -26,7 +27,7 @@ use super::keeping::Repairs;
 use super::kernel_events::{KernelEvents, Touched};
 use super::mesh::{self, Mesh};
 use super::options::Options;
-use super::ssh::Service;
+use super::ssh::{LoginEvents, Service};
 use super::ssh_hosts::SshHosts;
 use super::state::{Membership, State, StateFile};
 use crate::local_api::Response;
@@ -76,6 +77,11 @@ pub struct Daemon {
     pub(super) was_reported: bool,
     pub(super) is_reporting: bool,
     pub(super) report_at: Instant,
+    /// What has become of logins, for control.
+    pub(super) login_events: Arc<LoginEvents>,
+    pub(super) is_telling_logins: bool,
+    /// When to tell control of logins; none if there is nothing to tell, or control is away.
+    pub(super) logins_at: Option<Instant>,
     /// Whether the service manager wants to hear that this loop turns (WatchdogSec=).
     is_watched: bool,
 }
@@ -88,6 +94,8 @@ pub(super) enum Done {
     Asked,
     /// Control has said good-bye, or could not be told.
     LoggedOut(Result<(), Error>, oneshot::Sender<Response>),
+    /// Control was told of logins, or was not.
+    ToldLogins(LoginReport, Result<(), Error>),
     /// What control knows of this node now.
     Reported(Result<Report, Error>),
 }
@@ -103,13 +111,17 @@ impl Daemon {
         let (to_here, from_control) = mpsc::channel(QUEUE);
         let ssh = broker::watch(options.broker_socket.clone());
         let ssh_hosts = SshHosts::beside(&options.socket);
+        let service = Service::take_back(left, FdStore::from_environment()).await;
         Ok(Self {
             options,
             file,
             state,
             documents: None,
             mesh: None,
-            service: Service::take_back(left, FdStore::from_environment()).await,
+            login_events: service.connections.events(),
+            is_telling_logins: false,
+            logins_at: None,
+            service,
             ssh_hosts,
             problem: None,
             repairs: Repairs::default(),
@@ -178,6 +190,8 @@ impl Daemon {
                     self.kernel_says(touched).await;
                 }
                 () = at(self.underlay_at) => self.underlay_changed().await,
+                () = self.login_events.more() => self.tell_logins_soon(),
+                () = at(self.logins_at) => self.tell_logins(),
                 _ = ticks.tick() => self.tick().await,
             }
         }
@@ -261,6 +275,7 @@ impl Daemon {
     pub(super) async fn forget(&mut self) -> Result<(), Error> {
         self.file.remove()?;
         self.state = None;
+        self.login_events.clear();
         self.take_down().await
     }
 

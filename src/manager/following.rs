@@ -72,6 +72,7 @@ impl Daemon {
                 self.away = None;
                 self.report_at = Instant::now();
                 self.report().await;
+                self.tell_logins_soon();
             }
             FromControl::Disconnected(error) => {
                 let sentence = error.to_string();

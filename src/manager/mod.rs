@@ -35,4 +35,5 @@ pub mod ssh;
 pub mod ssh_hosts;
 pub mod state;
 pub mod status;
+mod telling_logins;
 pub mod wireguard;

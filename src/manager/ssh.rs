@@ -6,6 +6,7 @@
 mod connections;
 mod hand_off;
 mod kept;
+mod login_events;
 mod packets;
 mod service;
 mod watch;
@@ -24,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub use connections::Connections;
+pub use login_events::LoginEvents;
 pub use service::Service;
 
 use super::error::Error;

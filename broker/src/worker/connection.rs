@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use meshd_contract::broker::{Denial, Description, FromSession, Leaving, Open, ToSession};
 use meshd_contract::identity::NodeId;
+use meshd_contract::login_event::{LoginEvent, LoginEventKind};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -41,6 +42,8 @@ pub(super) struct Connection {
     overseer: Overseer,
     started: Instant,
     traffic: Traffic,
+    /// The account, from the moment when its login was permitted.
+    login: Option<String>,
     /// What the session process has said of its end.
     leaving: Option<Leaving>,
     /// The right to be here has ended; everything is killed then.
@@ -90,6 +93,7 @@ impl Connection {
             overseer: Overseer::none(),
             started,
             traffic: Traffic::default(),
+            login: None,
             leaving: None,
             revoked_until: None,
         }
@@ -126,6 +130,12 @@ impl Connection {
     }
 
     fn record_end(&self, reason: String) {
+        if self.login.is_some() {
+            self.overseer.happened(LoginEvent {
+                reason: Some(reason.clone()),
+                ..self.event(LoginEventKind::Ended)
+            });
+        }
         let facts = [
             ("reason", reason),
             ("received", self.traffic.received.to_string()),
@@ -239,6 +249,10 @@ impl Connection {
     fn revoke(&mut self, reason: &str) {
         let facts = [("reason", reason.to_owned())];
         self.basis.records.write(Event::Revoked, &facts);
+        self.overseer.happened(LoginEvent {
+            reason: Some(reason.to_owned()),
+            ..self.event(LoginEventKind::Revoked)
+        });
         let grace = Duration::from_secs(self.basis.config.limits.kill_grace.into());
         self.revoked_until = Some(Instant::now() + grace);
         self.machine.end();
@@ -255,6 +269,24 @@ impl Connection {
                 self.revoke("an administrator has ended the connection");
             }
             Some(Order::End) | None => {}
+        }
+    }
+
+    /// What the manager is told of the login, for control; rule and reason are the caller's.
+    fn event(&self, kind: LoginEventKind) -> LoginEvent {
+        let basis = &self.basis;
+        LoginEvent {
+            kind,
+            at: now(),
+            connection: basis.records.connection().to_owned(),
+            peer: match basis.bound.caller() {
+                Caller::Peer(peer) => peer.node,
+                Caller::Stranger => NodeId(0),
+            },
+            address: basis.bound.remote().ip(),
+            login: self.login.clone(),
+            rule: None,
+            reason: None,
         }
     }
 

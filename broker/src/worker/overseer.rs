@@ -1,9 +1,10 @@
 //! The manager's socket, for as long as this worker lives: it may ask what the connection is, and
-//! have it ended.
+//! have it ended, and it hears what becomes of the login.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use meshd_contract::broker::{Description, FromManager, ToManager};
+use meshd_contract::login_event::LoginEvent;
 use meshd_contract::wire::{self, WireError};
 use nix::fcntl::{F_SETFL, OFlag, fcntl};
 
@@ -58,6 +59,13 @@ impl Overseer {
     pub(super) fn tell(&self, description: Description) {
         if let Some(socket) = &self.0 {
             let _ = wire::send(socket.as_fd(), &ToManager::Described(description), &[]);
+        }
+    }
+
+    /// Never waits either; the journal has it in any case.
+    pub(super) fn happened(&self, event: LoginEvent) {
+        if let Some(socket) = &self.0 {
+            let _ = wire::send(socket.as_fd(), &ToManager::Login(event.tidied()), &[]);
         }
     }
 }

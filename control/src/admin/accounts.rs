@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::operations::{Admin, is_login};
 use super::protocol::Done;
+use crate::audit::Actor;
 use crate::clock::now;
 use crate::role::Role;
 use crate::store::Invitation;
@@ -17,6 +18,7 @@ impl Admin {
         &self,
         login: String,
         role: Option<Role>,
+        by: &Actor,
     ) -> Result<String, Failure> {
         if !is_login(&login) {
             return Err(Failure::Unfit(format!(
@@ -31,16 +33,16 @@ impl Admin {
             totp_secret: TotpSecret::generate()?,
             expires_at: now.plus(LINK_LIFE),
         };
-        self.store.invite(&invitation, role, now).await?;
+        self.store.invite(&invitation, role, now, by).await?;
         tracing::info!(user = invitation.login, "a link to an account was made");
         self.hub.request();
         Ok(self.url.at(&format!("/account/{}", link.expose())))
     }
 
     /// Lets a node be somebody's peer.
-    pub(super) async fn approve_node(&self, text: &str) -> Result<Done, Failure> {
+    pub(super) async fn approve_node(&self, text: &str, by: &Actor) -> Result<Done, Failure> {
         let node = self.store.find_node(text).await?;
-        self.store.approve_node(node.id).await?;
+        self.store.approve_node(node.id, now(), by).await?;
         tracing::info!(node = %node.id, name = %node.name, "a node was approved");
         let message = format!("approved node {} ({})", node.name, node.id);
         Ok(self.published(message, Vec::new()).await)

@@ -10,6 +10,7 @@ use meshd_contract::key::PublicKey;
 
 use super::failure::Failure;
 use super::protocol::{Answer, AuthKeyWish, ControlKey, Done, NewKey, NodeEntry, Request};
+use crate::audit::{Actor, Entry, action};
 use crate::auth_key::{Secret, SecretHash};
 use crate::backup;
 use crate::clock::now;
@@ -40,32 +41,36 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// Does what `request` asks for, on behalf of the Unix user `by`.
-    pub(crate) async fn perform(&self, request: Request, by: u32) -> Answer {
+    /// Does what `request` asks for, on behalf of `by`.
+    pub(crate) async fn perform(&self, request: Request, by: &Actor) -> Answer {
         let done = self.attempt(request, by).await;
         done.unwrap_or_else(Answer::from)
     }
 
-    async fn attempt(&self, request: Request, by: u32) -> Result<Answer, Failure> {
+    async fn attempt(&self, request: Request, by: &Actor) -> Result<Answer, Failure> {
         Ok(match request {
             Request::UsersCreate { login, role } => {
-                Answer::Done(self.create_user(login, role).await?)
+                Answer::Done(self.create_user(login, role, by).await?)
             }
-            Request::UsersInvite { login, role } => Answer::Link(self.invite(login, role).await?),
+            Request::UsersInvite { login, role } => {
+                Answer::Link(self.invite(login, role, by).await?)
+            }
             Request::UsersList => Answer::Users(self.store.users().await?),
-            Request::UsersRole { login, role } => Answer::Done(self.set_role(&login, role).await?),
-            Request::UsersDelete { login } => Answer::Done(self.delete_user(&login).await?),
-            Request::AuthkeysCreate(wish) => Answer::AuthKey(self.create_auth_key(wish).await?),
+            Request::UsersRole { login, role } => {
+                Answer::Done(self.set_role(&login, role, by).await?)
+            }
+            Request::UsersDelete { login } => Answer::Done(self.delete_user(&login, by).await?),
+            Request::AuthkeysCreate(wish) => Answer::AuthKey(self.create_auth_key(wish, by).await?),
             Request::AuthkeysList => Answer::AuthKeys(self.store.auth_keys().await?),
-            Request::AuthkeysDelete { id } => Answer::Done(self.delete_auth_key(id).await?),
+            Request::AuthkeysDelete { id } => Answer::Done(self.delete_auth_key(id, by).await?),
             Request::NodesList => Answer::Nodes(self.nodes().await?),
-            Request::NodesDelete { node } => Answer::Done(self.delete_node(&node).await?),
-            Request::NodesApprove { node } => Answer::Done(self.approve_node(&node).await?),
+            Request::NodesDelete { node } => Answer::Done(self.delete_node(&node, by).await?),
+            Request::NodesApprove { node } => Answer::Done(self.approve_node(&node, by).await?),
             Request::NodesRename { node, name } => {
-                Answer::Done(self.rename_node(&node, &name).await?)
+                Answer::Done(self.rename_node(&node, &name, by).await?)
             }
             Request::NodesExpiry { node, in_seconds } => {
-                Answer::Done(self.set_expiry(&node, in_seconds).await?)
+                Answer::Done(self.set_expiry(&node, in_seconds, by).await?)
             }
             Request::PolicyGet => Answer::Policy(self.policy_text().await?),
             Request::PolicyTopology => Answer::Topology(self.topology().await?),
@@ -73,7 +78,8 @@ impl Admin {
                 Answer::Done(self.set_policy(&text, yes, by).await?)
             }
             Request::PolicyCheck { text } => Answer::Done(self.check_policy(&text).await?),
-            Request::Backup => Answer::Copied(self.back_up().await?),
+            Request::Audit(query) => Answer::Audit(self.store.audit(&query).await?),
+            Request::Backup => Answer::Copied(self.back_up(by).await?),
             Request::Key => Answer::Key(ControlKey {
                 key: self.key.to_string(),
                 fingerprint: self.key.fingerprint(),
@@ -81,7 +87,7 @@ impl Admin {
         })
     }
 
-    async fn create_user(&self, login: String, role: Role) -> Result<Done, Failure> {
+    async fn create_user(&self, login: String, role: Role, by: &Actor) -> Result<Done, Failure> {
         if !is_login(&login) {
             return Err(Failure::Unfit(format!(
                 "{login:?} is no login: a user is known by an e-mail address, such as \
@@ -93,29 +99,29 @@ impl Admin {
             role,
             created_at: now(),
         };
-        self.store.create_user(&user).await?;
+        self.store.create_user(&user, by).await?;
         tracing::info!(user = user.login, "a user was created");
         Ok(self
             .published(format!("created user {}", user.login), Vec::new())
             .await)
     }
 
-    async fn set_role(&self, login: &str, role: Role) -> Result<Done, Failure> {
-        let old = self.store.set_role(login, role).await?;
+    async fn set_role(&self, login: &str, role: Role, by: &Actor) -> Result<Done, Failure> {
+        let old = self.store.set_role(login, role, now(), by).await?;
         let (old, new) = (role::name(old), role::name(role));
         tracing::info!(user = login, old, new, "a user was given another role");
         let message = format!("{login} has the role {new} now, and had {old}");
         Ok(self.published(message, Vec::new()).await)
     }
 
-    async fn delete_user(&self, login: &str) -> Result<Done, Failure> {
-        let nodes = self.store.delete_user(login, now()).await?.len();
+    async fn delete_user(&self, login: &str, by: &Actor) -> Result<Done, Failure> {
+        let nodes = self.store.delete_user(login, now(), by).await?.len();
         tracing::info!(user = login, nodes, "a user was deleted");
         let message = format!("deleted user {login} and {nodes} of the user's nodes");
         Ok(self.published(message, Vec::new()).await)
     }
 
-    async fn create_auth_key(&self, wish: AuthKeyWish) -> Result<NewKey, Failure> {
+    async fn create_auth_key(&self, wish: AuthKeyWish, by: &Actor) -> Result<NewKey, Failure> {
         let owner = match wish.owner {
             Owner::User(login) => Owner::User(login),
             Owner::Tags(tags) => Owner::Tags(self.known_tags(tags).await?),
@@ -130,7 +136,7 @@ impl Admin {
             created_at,
             expires_at: created_at.plus(wish.expires_in_seconds),
         };
-        let id = self.store.create_auth_key(&key).await?;
+        let id = self.store.create_auth_key(&key, by).await?;
         tracing::info!(id, owner = %key.owner, "an auth key was created");
         let secret = secret.expose().to_owned();
         Ok(NewKey { id, secret })
@@ -154,8 +160,8 @@ impl Admin {
         }
     }
 
-    async fn delete_auth_key(&self, id: u64) -> Result<Done, Failure> {
-        self.store.delete_auth_key(id).await?;
+    async fn delete_auth_key(&self, id: u64, by: &Actor) -> Result<Done, Failure> {
+        self.store.delete_auth_key(id, now(), by).await?;
         tracing::info!(id, "an auth key was deleted");
         Ok(Done {
             message: format!("deleted auth key {id}; the nodes that joined with it stay"),
@@ -182,26 +188,35 @@ impl Admin {
         Ok(self.store.nodes().await?.into_iter().map(entry).collect())
     }
 
-    async fn delete_node(&self, text: &str) -> Result<Done, Failure> {
+    async fn delete_node(&self, text: &str, by: &Actor) -> Result<Done, Failure> {
         let node = self.store.find_node(text).await?;
-        self.store.delete_node(node.id, now()).await?;
+        self.store
+            .delete_node(node.id, now(), by, action::NODE_DELETE)
+            .await?;
         tracing::info!(node = %node.id, name = %node.name, "a node was deleted");
         let message = format!("deleted node {} ({})", node.name, node.id);
         Ok(self.published(message, Vec::new()).await)
     }
 
-    async fn rename_node(&self, text: &str, name: &NodeName) -> Result<Done, Failure> {
+    async fn rename_node(&self, text: &str, name: &NodeName, by: &Actor) -> Result<Done, Failure> {
         let node = self.store.find_node(text).await?;
-        self.store.rename_node(node.id, name).await?;
+        self.store.rename_node(node.id, name, now(), by).await?;
         tracing::info!(node = %node.id, old = %node.name, new = %name, "a node was renamed");
         let message = format!("renamed node {} ({}) to {name}", node.name, node.id);
         Ok(self.published(message, Vec::new()).await)
     }
 
-    async fn set_expiry(&self, text: &str, in_seconds: Option<u64>) -> Result<Done, Failure> {
+    async fn set_expiry(
+        &self,
+        text: &str,
+        in_seconds: Option<u64>,
+        by: &Actor,
+    ) -> Result<Done, Failure> {
         let node = self.store.find_node(text).await?;
         let expires_at = in_seconds.map(|seconds| now().plus(seconds));
-        self.store.set_key_expiry(node.id, expires_at).await?;
+        self.store
+            .set_key_expiry(node.id, expires_at, now(), by)
+            .await?;
         tracing::info!(node = %node.id, name = %node.name, ?in_seconds, "a key's expiry was set");
         let when = match in_seconds {
             None => "never expires".to_owned(),
@@ -212,10 +227,12 @@ impl Admin {
         Ok(self.published(message, Vec::new()).await)
     }
 
-    async fn back_up(&self) -> Result<PathBuf, Failure> {
+    async fn back_up(&self, by: &Actor) -> Result<PathBuf, Failure> {
         match backup::make(&self.store, &self.state, now()).await {
             Ok(copy) => {
                 tracing::info!(copy = %copy.display(), "a backup was made");
+                let entry = Entry::new(now(), by, action::BACKUP_MAKE, copy.display());
+                self.store.note_alone(&entry).await?;
                 Ok(copy)
             }
             Err(error) => {

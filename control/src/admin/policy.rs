@@ -5,6 +5,7 @@ use meshd_policy::Topology;
 use super::failure::Failure;
 use super::operations::Admin;
 use super::protocol::Done;
+use crate::audit::Actor;
 use crate::clock::now;
 use crate::engine::{Engine, PolicyError, topology};
 use crate::store::{StoreError, StoredPolicy};
@@ -31,16 +32,16 @@ impl Admin {
         &self,
         text: &str,
         meant: bool,
-        by: u32,
+        by: &Actor,
     ) -> Result<Done, Failure> {
         let examined = self.examine(text).await?;
         if !meant && !examined.cuts.is_empty() {
             return Err(Failure::WouldCut(examined.cuts));
         }
         self.store
-            .save_policy(text, examined.over, Some(by), now())
+            .save_policy(text, examined.over, now(), by)
             .await?;
-        tracing::info!(by, "the policy was saved");
+        tracing::info!(%by, "the policy was saved");
         let warnings = [examined.warnings, examined.cuts].concat();
         Ok(self.published("saved the policy", warnings).await)
     }

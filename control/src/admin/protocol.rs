@@ -10,6 +10,7 @@ use meshd_contract::time::Timestamp;
 use meshd_policy::Topology;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::{AuditQuery, AuditRow};
 use crate::role::Role;
 use crate::store::{AuthKeyRow, UserRow};
 
@@ -100,6 +101,8 @@ pub(crate) enum Request {
         /// The file's content.
         text: String,
     },
+    /// A page of the audit log.
+    Audit(AuditQuery),
     /// Copies everything that must not be lost.
     Backup,
     /// Control's public key.
@@ -141,6 +144,8 @@ pub(crate) enum Answer {
     Topology(Topology),
     /// Control's public key.
     Key(ControlKey),
+    /// A page of the audit log.
+    Audit(Vec<AuditRow>),
     /// The directory of the copy.
     Copied(PathBuf),
     /// Everything that is wrong with the policy, each with its place; nothing was changed.

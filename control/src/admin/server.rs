@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::operations::Admin;
 use super::protocol::{Answer, MAX_MESSAGE_BYTES, Request};
+use crate::audit::Actor;
 
 const MAX_CONNECTIONS: usize = 32;
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,7 +120,7 @@ async fn converse(mut stream: UnixStream, admin: &Admin) -> io::Result<()> {
     let request = read(&mut stream).await;
     let answer = if may_administer(user, nix::unistd::geteuid().as_raw()) {
         match request {
-            Ok(request) => admin.perform(request, user).await,
+            Ok(request) => admin.perform(request, &Actor::Unix(user)).await,
             Err(sentence) => Answer::Failed(sentence),
         }
     } else {

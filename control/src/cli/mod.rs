@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod output;
 mod perform;
 
@@ -7,10 +8,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use meshd_contract::identity::{NodeName, is_domain};
 
+use crate::audit::Moment;
 use crate::duration::Seconds;
 use crate::public_url::PublicUrl;
 use crate::role::{self, Role};
@@ -51,6 +53,8 @@ pub(crate) enum Command {
     /// Who may do what.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Print the log of who changed what, and what hosts have told of logins.
+    Audit(AuditArguments),
     /// Copy the database and the keys while the server runs, and print where to.
     Backup,
     /// Put a backup in place, for a server that does not run.
@@ -289,6 +293,39 @@ pub(crate) enum PolicyCommand {
         /// The file; - is standard input.
         file: PathBuf,
     },
+}
+
+/// Which entries of the log to print.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArguments {
+    /// Entries from then on: a time, a day, or how long ago, such as 7d.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Moment>,
+    /// Entries before then.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Moment>,
+    /// Entries of this action, or of all that begin with it, such as login for login.denied.
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) action: Option<String>,
+    /// Only the newest so many entries.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) limit: Option<u32>,
+    /// Go on with new entries until it is interrupted.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Lines for people, or JSON, one object a line.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+/// How entries are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
 }
 
 fn domain(text: &str) -> Result<String, String> {

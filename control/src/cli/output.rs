@@ -6,6 +6,7 @@ use anyhow::anyhow;
 use meshd_contract::time::Timestamp;
 use serde::Serialize;
 
+use super::audit::Reader;
 use crate::admin::protocol::NodeEntry;
 use crate::clock::now;
 use crate::role;
@@ -18,14 +19,20 @@ pub(super) fn line(text: &str) -> anyhow::Result<()> {
 
 /// Prints a text as it is.
 pub(super) fn verbatim(text: &str) -> anyhow::Result<()> {
+    as_long_as_read(text).map(drop)
+}
+
+/// The same; whether anybody reads on.
+pub(super) fn as_long_as_read(text: &str) -> anyhow::Result<Reader> {
     let mut output = io::stdout().lock();
     match output
         .write_all(text.as_bytes())
         .and_then(|()| output.flush())
     {
+        Ok(()) => Ok(Reader::Reads),
         // Whoever reads has read enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| anyhow!("cannot write the output: {error}")),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::HasGone),
+        Err(error) => Err(anyhow!("cannot write the output: {error}")),
     }
 }
 

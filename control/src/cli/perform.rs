@@ -9,10 +9,11 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use meshd_contract::identity::Owner;
 
-use super::output;
 use super::{
-    AuthkeysCommand, Cli, Command, CreateAuthkey, Expiry, NodesCommand, PolicyCommand, UsersCommand,
+    AuthkeysCommand, Cli, Command, CreateAuthkey, Expiry, Format, NodesCommand, PolicyCommand,
+    UsersCommand,
 };
+use super::{audit, output};
 use crate::admin::client::ask;
 use crate::admin::protocol::{Answer, AuthKeyWish, Request};
 use crate::backup;
@@ -37,6 +38,7 @@ pub(crate) fn perform(cli: Cli) -> anyhow::Result<()> {
             let answer = ask(&cli.socket, &request)?;
             return show(answer, false, &file);
         }
+        Command::Audit(arguments) => return audit::print(&cli.socket, &arguments),
         Command::Restore { backup, state } => return restore(&backup, &state),
         Command::Backup => (Request::Backup, false),
         Command::Key => (Request::Key, false),
@@ -158,6 +160,7 @@ fn show(answer: Answer, json: bool, file: &str) -> anyhow::Result<()> {
         Answer::Nodes(nodes) => output::nodes(&nodes, json),
         Answer::Policy(text) => output::verbatim(&text),
         Answer::Topology(topology) => output::line(&serde_json::to_string_pretty(&topology)?),
+        Answer::Audit(entries) => audit::write(&entries, Format::Json).map(drop),
         Answer::Copied(copy) => output::line(&copy.display().to_string()),
         Answer::Key(key) => output::line(&format!("{}\n{}", key.key, key.fingerprint)),
         Answer::PolicyRefused(problems) => {

@@ -4,6 +4,7 @@ use meshd_contract::time::Timestamp;
 use sqlx::Row;
 
 use super::{Refusal, Store, StoreError, from_sql, to_sql};
+use crate::audit::{Actor, Entry, action};
 use crate::auth_key::SecretHash;
 use crate::role::{self, Role};
 use crate::web::TotpSecret;
@@ -40,6 +41,7 @@ impl Store {
         invitation: &Invitation,
         role: Option<Role>,
         now: Timestamp,
+        by: &Actor,
     ) -> Result<(), StoreError> {
         let login = &invitation.login;
         let mut change = self.write().await?;
@@ -55,12 +57,15 @@ impl Store {
                 }
             }
             None => {
+                let role = role::name(role.unwrap_or(Role::Member));
                 sqlx::query("INSERT INTO users (login, role, created_at) VALUES (?, ?, ?)")
                     .bind(login)
-                    .bind(role::name(role.unwrap_or(Role::Member)))
+                    .bind(role)
                     .bind(to_sql(now.0))
                     .execute(&mut *change)
                     .await?;
+                let entry = Entry::new(now, by, action::USER_CREATE, login).with("role", role);
+                Self::note(&mut change, &entry).await?;
             }
         }
         sqlx::query(
@@ -73,6 +78,9 @@ impl Store {
         .bind(to_sql(invitation.expires_at.0))
         .execute(&mut *change)
         .await?;
+        let entry = Entry::new(now, by, action::USER_INVITE, login)
+            .with("expires_at", invitation.expires_at.0);
+        Self::note(&mut change, &entry).await?;
         change.commit().await?;
         Ok(())
     }
@@ -134,6 +142,9 @@ impl Store {
             .bind(&login)
             .execute(&mut *change)
             .await?;
+        let by = Actor::User(login.clone());
+        let entry = Entry::new(now, &by, action::ACCOUNT_SET, login);
+        Self::note(&mut change, &entry).await?;
         change.commit().await?;
         Ok(true)
     }

@@ -7,6 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::{Refusal, Store, StoreError, from_json, from_sql, to_json, to_sql};
+use crate::audit::{Actor, Entry, action};
 use crate::auth_key::SecretHash;
 
 /// An auth key to be stored.
@@ -60,7 +61,11 @@ impl AuthKeyRow {
 
 impl Store {
     /// Stores a new auth key; its number.
-    pub(crate) async fn create_auth_key(&self, key: &NewAuthKey) -> Result<u64, StoreError> {
+    pub(crate) async fn create_auth_key(
+        &self,
+        key: &NewAuthKey,
+        by: &Actor,
+    ) -> Result<u64, StoreError> {
         let (user, tags) = owner_columns(&key.owner)?;
         let mut change = self.write().await?;
         if let Some(login) = &user {
@@ -86,8 +91,15 @@ impl Store {
         .bind(to_sql(key.expires_at.0))
         .execute(&mut *change)
         .await?;
+        let id = from_sql(result.last_insert_rowid());
+        let entry = Entry::new(key.created_at, by, action::AUTH_KEY_CREATE, id)
+            .with("owner", key.owner.to_string())
+            .with("reusable", key.reusable)
+            .with("ephemeral", key.ephemeral)
+            .with("expires_at", key.expires_at.0);
+        Self::note(&mut change, &entry).await?;
         change.commit().await?;
-        Ok(from_sql(result.last_insert_rowid()))
+        Ok(id)
     }
 
     /// All auth keys, the oldest first.
@@ -99,14 +111,23 @@ impl Store {
     }
 
     /// Removes an auth key; the nodes that joined with it stay.
-    pub(crate) async fn delete_auth_key(&self, id: u64) -> Result<(), StoreError> {
+    pub(crate) async fn delete_auth_key(
+        &self,
+        id: u64,
+        now: Timestamp,
+        by: &Actor,
+    ) -> Result<(), StoreError> {
+        let mut change = self.write().await?;
         let result = sqlx::query("DELETE FROM auth_keys WHERE id = ?")
             .bind(to_sql(id))
-            .execute(&self.writer)
+            .execute(&mut *change)
             .await?;
         if result.rows_affected() == 0 {
             return Err(Refusal::NoAuthKey(id).into());
         }
+        let entry = Entry::new(now, by, action::AUTH_KEY_DELETE, id);
+        Self::note(&mut change, &entry).await?;
+        change.commit().await?;
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use sqlx::{Row, SqliteConnection};
 use super::registration::{admit, known, refuse_taken};
 use super::{Admission, Host, Refusal, Store, StoreError, from_json, from_sql, from_text};
 use super::{to_json, to_sql};
+use crate::audit::{Actor, Entry, action};
 use crate::auth_key::SecretHash;
 
 /// More do not wait at a time.
@@ -161,10 +162,14 @@ impl Store {
         &self,
         secret: &SecretHash,
         now: Timestamp,
+        by: &Actor,
     ) -> Result<(), StoreError> {
         let mut change = self.write().await?;
-        find(&mut change, secret, now).await?;
+        let join = find(&mut change, secret, now).await?;
         end(&mut change, secret, "refused").await?;
+        let entry = Entry::new(now, by, action::JOIN_REFUSE, &join.host.name)
+            .with("address", join.source.to_string());
+        Self::note(&mut change, &entry).await?;
         change.commit().await?;
         Ok(())
     }

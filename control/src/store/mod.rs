@@ -4,6 +4,7 @@
 //! (`synchronous=FULL`) before it is acknowledged.
 
 mod accounts;
+mod audit;
 mod auth_keys;
 mod documents;
 mod joins;
@@ -31,12 +32,12 @@ pub(crate) use documents::{Farewell, Issued, Kind, Sealed};
 pub(crate) use joins::{JoinRow, Joining, NewJoin};
 pub(crate) use nodes::{NodeRow, NodeState};
 pub(crate) use policies::StoredPolicy;
-pub(crate) use registration::{Admission, Host, Registration};
+pub(crate) use registration::{Admission, Admitter, Host, Registration};
 pub(crate) use snapshot::LeavingRow;
 pub(crate) use users::UserRow;
 pub(crate) use web_sessions::NewWebSession;
 
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "mesh", include_str!("../../migrations/0001_mesh.sql")),
     (
         2,
@@ -48,6 +49,7 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
         "accounts",
         include_str!("../../migrations/0004_accounts.sql"),
     ),
+    (5, "audit", include_str!("../../migrations/0005_audit.sql")),
 ];
 
 /// How many readers there are beside the one writer.

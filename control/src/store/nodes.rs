@@ -11,6 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use super::auth_keys::owner_of;
 use super::{Refusal, Store, StoreError, from_json, from_sql, from_text, to_json, to_sql};
 use crate::address_pool::Slot;
+use crate::audit::{Actor, Entry, action};
 
 /// The query for whole rows of nodes, with this condition.
 macro_rules! node_columns {
@@ -108,17 +109,25 @@ impl Store {
         node(&row)
     }
 
-    /// Removes a node from the mesh.
-    pub(crate) async fn delete_node(&self, id: NodeId, now: Timestamp) -> Result<(), StoreError> {
-        let result =
-            sqlx::query("UPDATE nodes SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL")
-                .bind(to_sql(now.0))
-                .bind(to_sql(id.0))
-                .execute(&self.writer)
-                .await?;
-        if result.rows_affected() == 0 {
-            return Err(Refusal::NoNode(id.to_string()).into());
-        }
+    /// Removes a node from the mesh; `why` is one of the actions that say so.
+    pub(crate) async fn delete_node(
+        &self,
+        id: NodeId,
+        now: Timestamp,
+        by: &Actor,
+        why: &'static str,
+    ) -> Result<(), StoreError> {
+        let mut change = self.write().await?;
+        let name = sqlx::query(
+            "UPDATE nodes SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL RETURNING name",
+        )
+        .bind(to_sql(now.0))
+        .bind(to_sql(id.0))
+        .fetch_optional(&mut *change)
+        .await?;
+        let entry = about(name, id, now, by, why)?;
+        Self::note(&mut change, &entry).await?;
+        change.commit().await?;
         Ok(())
     }
 
@@ -127,34 +136,53 @@ impl Store {
         &self,
         id: NodeId,
         expires_at: Option<Timestamp>,
+        now: Timestamp,
+        by: &Actor,
     ) -> Result<(), StoreError> {
-        let result =
-            sqlx::query("UPDATE nodes SET key_expires_at = ? WHERE id = ? AND deleted_at IS NULL")
-                .bind(expires_at.map(|at| to_sql(at.0)))
-                .bind(to_sql(id.0))
-                .execute(&self.writer)
-                .await?;
-        if result.rows_affected() == 0 {
-            return Err(Refusal::NoNode(id.to_string()).into());
-        }
+        let mut change = self.write().await?;
+        let name = sqlx::query(
+            "UPDATE nodes SET key_expires_at = ? WHERE id = ? AND deleted_at IS NULL \
+             RETURNING name",
+        )
+        .bind(expires_at.map(|at| to_sql(at.0)))
+        .bind(to_sql(id.0))
+        .fetch_optional(&mut *change)
+        .await?;
+        let entry = about(name, id, now, by, action::NODE_EXPIRY)?
+            .with("expires_at", expires_at.map(|at| at.0));
+        Self::note(&mut change, &entry).await?;
+        change.commit().await?;
         Ok(())
     }
 
     /// Lets a node be somebody's peer.
-    pub(crate) async fn approve_node(&self, id: NodeId) -> Result<(), StoreError> {
-        let result =
-            sqlx::query("UPDATE nodes SET approved = 1 WHERE id = ? AND deleted_at IS NULL")
-                .bind(to_sql(id.0))
-                .execute(&self.writer)
-                .await?;
-        if result.rows_affected() == 0 {
-            return Err(Refusal::NoNode(id.to_string()).into());
-        }
+    pub(crate) async fn approve_node(
+        &self,
+        id: NodeId,
+        now: Timestamp,
+        by: &Actor,
+    ) -> Result<(), StoreError> {
+        let mut change = self.write().await?;
+        let name = sqlx::query(
+            "UPDATE nodes SET approved = 1 WHERE id = ? AND deleted_at IS NULL RETURNING name",
+        )
+        .bind(to_sql(id.0))
+        .fetch_optional(&mut *change)
+        .await?;
+        let entry = about(name, id, now, by, action::NODE_APPROVE)?;
+        Self::note(&mut change, &entry).await?;
+        change.commit().await?;
         Ok(())
     }
 
     /// Gives a node another name.
-    pub(crate) async fn rename_node(&self, id: NodeId, name: &NodeName) -> Result<(), StoreError> {
+    pub(crate) async fn rename_node(
+        &self,
+        id: NodeId,
+        name: &NodeName,
+        now: Timestamp,
+        by: &Actor,
+    ) -> Result<(), StoreError> {
         let mut change = self.write().await?;
         let taken =
             sqlx::query("SELECT 1 FROM nodes WHERE name = ? AND id <> ? AND deleted_at IS NULL")
@@ -165,14 +193,17 @@ impl Store {
         if taken.is_some() {
             return Err(Refusal::RenameTaken(name.to_string()).into());
         }
-        let result = sqlx::query("UPDATE nodes SET name = ? WHERE id = ? AND deleted_at IS NULL")
+        let old = sqlx::query("SELECT name FROM nodes WHERE id = ? AND deleted_at IS NULL")
+            .bind(to_sql(id.0))
+            .fetch_optional(&mut *change)
+            .await?;
+        let entry = about(old, id, now, by, action::NODE_RENAME)?.with("new", name.as_str());
+        sqlx::query("UPDATE nodes SET name = ? WHERE id = ?")
             .bind(name.as_str())
             .bind(to_sql(id.0))
             .execute(&mut *change)
             .await?;
-        if result.rows_affected() == 0 {
-            return Err(Refusal::NoNode(id.to_string()).into());
-        }
+        Self::note(&mut change, &entry).await?;
         change.commit().await?;
         Ok(())
     }
@@ -217,6 +248,19 @@ impl Store {
             .await?;
         Ok(())
     }
+}
+
+/// An entry about the node whose name this row has; without a row there is no such node.
+fn about(
+    row: Option<SqliteRow>,
+    id: NodeId,
+    now: Timestamp,
+    by: &Actor,
+    action: &'static str,
+) -> Result<Entry, StoreError> {
+    let row = row.ok_or_else(|| Refusal::NoNode(id.to_string()))?;
+    let name: String = row.try_get("name")?;
+    Ok(Entry::new(now, by, action, name).with("node", id.0))
 }
 
 pub(super) fn node(row: &SqliteRow) -> Result<NodeRow, StoreError> {

@@ -4,6 +4,7 @@ use meshd_contract::time::Timestamp;
 use sqlx::{Row, SqliteConnection};
 
 use super::{Refusal, Store, StoreError, from_sql, to_sql};
+use crate::audit::{Actor, Entry, action};
 
 /// The policy that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,28 +23,36 @@ impl Store {
     }
 
     /// Makes `text` the policy in the place of the one with the number `over`, none for the first;
-    /// `by` is the Unix user id of who saved it, none for control itself.
+    /// its number.
     pub(crate) async fn save_policy(
         &self,
         text: &str,
         over: Option<u64>,
-        by: Option<u32>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+        by: &Actor,
+    ) -> Result<u64, StoreError> {
+        let mut change = self.write().await?;
         let result = sqlx::query(
             "INSERT INTO policies (text, saved_at, saved_by) \
              SELECT ?, ?, ? WHERE (SELECT MAX(id) FROM policies) IS ?",
         )
         .bind(text)
         .bind(to_sql(now.0))
-        .bind(by)
+        .bind(match by {
+            Actor::Unix(id) => Some(*id),
+            Actor::Control | Actor::User(_) | Actor::ApiKey(_) | Actor::Node(_) => None,
+        })
         .bind(over.map(to_sql))
-        .execute(&self.writer)
+        .execute(&mut *change)
         .await?;
         if result.rows_affected() == 0 {
             return Err(Refusal::PolicyChanged.into());
         }
-        Ok(())
+        let id = from_sql(result.last_insert_rowid());
+        let entry = Entry::new(now, by, action::POLICY_SET, id).with("over", over);
+        Self::note(&mut change, &entry).await?;
+        change.commit().await?;
+        Ok(id)
     }
 }
 

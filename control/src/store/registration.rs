@@ -10,6 +10,7 @@ use super::auth_keys::{consume, owner_columns};
 use super::nodes::{NODE_COLUMNS, node};
 use super::{NodeRow, Refusal, Store, StoreError, from_sql, to_sql};
 use crate::address_pool::{Slot, candidates};
+use crate::audit::{Actor, Entry, action};
 use crate::auth_key::SecretHash;
 
 /// A host that wants to become a node.
@@ -45,6 +46,17 @@ pub(crate) struct Admission {
     pub(crate) approved: bool,
     /// When its key expires, if it is a user's.
     pub(crate) key_expires_at: Timestamp,
+    /// Who has let it in.
+    pub(crate) by: Admitter,
+}
+
+/// Who lets a host in.
+#[derive(Debug, Clone)]
+pub(crate) enum Admitter {
+    /// Whoever has made this auth key, which the host had.
+    AuthKey(u64),
+    /// A user of this login, on the page for it.
+    User(String),
 }
 
 impl Store {
@@ -75,6 +87,7 @@ impl Store {
             ephemeral: key.ephemeral,
             approved: true,
             key_expires_at: request.key_expires_at,
+            by: Admitter::AuthKey(key.id),
         };
         let response = admit(&mut change, &request.host, &admission, now).await?;
         change.commit().await?;
@@ -92,6 +105,18 @@ pub(super) async fn admit(
     refuse_taken(change, host).await?;
     let slot = take_slot(change).await?;
     let node = insert(change, host, admission, slot, now).await?;
+    let actor = match &admission.by {
+        Admitter::AuthKey(_) => Actor::Node(node),
+        Admitter::User(login) => Actor::User(login.clone()),
+    };
+    let mut entry = Entry::new(now, &actor, action::NODE_JOIN, &host.name)
+        .with("node", node.0)
+        .with("owner", admission.owner.to_string())
+        .with("approved", admission.approved);
+    if let Admitter::AuthKey(id) = admission.by {
+        entry = entry.with("auth_key", id);
+    }
+    Store::note(change, &entry).await?;
     Ok(RegisterResponse {
         node,
         name: host.name.clone(),

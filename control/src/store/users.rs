@@ -7,6 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::{Refusal, Store, StoreError, from_sql, to_sql};
+use crate::audit::{Actor, Entry, action};
 use crate::role::{self, Role};
 
 /// A user.
@@ -22,18 +23,23 @@ pub(crate) struct UserRow {
 
 impl Store {
     /// Adds a user.
-    pub(crate) async fn create_user(&self, user: &UserRow) -> Result<(), StoreError> {
+    pub(crate) async fn create_user(&self, user: &UserRow, by: &Actor) -> Result<(), StoreError> {
+        let mut change = self.write().await?;
         let result = sqlx::query(
             "INSERT INTO users (login, role, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         )
         .bind(&user.login)
         .bind(role::name(user.role))
         .bind(to_sql(user.created_at.0))
-        .execute(&self.writer)
+        .execute(&mut *change)
         .await?;
         if result.rows_affected() == 0 {
             return Err(Refusal::UserExists(user.login.clone()).into());
         }
+        let entry = Entry::new(user.created_at, by, action::USER_CREATE, &user.login)
+            .with("role", role::name(user.role));
+        Self::note(&mut change, &entry).await?;
+        change.commit().await?;
         Ok(())
     }
 
@@ -44,7 +50,13 @@ impl Store {
     }
 
     /// Gives a user another role; the one before. The last administrator stays one.
-    pub(crate) async fn set_role(&self, login: &str, new: Role) -> Result<Role, StoreError> {
+    pub(crate) async fn set_role(
+        &self,
+        login: &str,
+        new: Role,
+        now: Timestamp,
+        by: &Actor,
+    ) -> Result<Role, StoreError> {
         let mut change = self.write().await?;
         let row = sqlx::query("SELECT role FROM users WHERE login = ?")
             .bind(login)
@@ -60,6 +72,10 @@ impl Store {
             .bind(login)
             .execute(&mut *change)
             .await?;
+        let entry = Entry::new(now, by, action::USER_ROLE, login)
+            .with("old", role::name(old))
+            .with("new", role::name(new));
+        Self::note(&mut change, &entry).await?;
         change.commit().await?;
         Ok(old)
     }
@@ -70,6 +86,7 @@ impl Store {
         &self,
         login: &str,
         now: Timestamp,
+        by: &Actor,
     ) -> Result<Vec<NodeId>, StoreError> {
         let mut change = self.write().await?;
         refuse_last_admin(&mut change, login).await?;
@@ -87,11 +104,16 @@ impl Store {
         if result.rows_affected() == 0 {
             return Err(Refusal::NoUser(login.to_owned()).into());
         }
-        change.commit().await?;
-        nodes
+        let number = |row: &SqliteRow| Ok(NodeId(from_sql(row.try_get("id")?)));
+        let nodes: Vec<NodeId> = nodes
             .iter()
-            .map(|row| Ok(NodeId(from_sql(row.try_get("id")?))))
-            .collect()
+            .map(number)
+            .collect::<Result<_, StoreError>>()?;
+        let numbers: Vec<u64> = nodes.iter().map(|node| node.0).collect();
+        let entry = Entry::new(now, by, action::USER_DELETE, login).with("nodes", numbers);
+        Self::note(&mut change, &entry).await?;
+        change.commit().await?;
+        Ok(nodes)
     }
 }
 

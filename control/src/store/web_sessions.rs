@@ -4,6 +4,7 @@ use meshd_contract::time::Timestamp;
 use sqlx::Row;
 
 use super::{Store, StoreError, from_sql, to_sql};
+use crate::audit::{Actor, Entry, action};
 use crate::auth_key::SecretHash;
 use crate::role::{self, Role};
 
@@ -72,6 +73,9 @@ impl Store {
             .bind(to_sql(new.browser_expires_at.0))
             .execute(&mut *change)
             .await?;
+        let by = Actor::User(new.login.clone());
+        let entry = Entry::new(new.signed_in_at, &by, action::SIGN_IN, &new.login);
+        Self::note(&mut change, &entry).await?;
         change.commit().await?;
         Ok(())
     }

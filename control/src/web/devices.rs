@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::page::page_for;
 use super::{Posted, SignedIn, Web, WebError, redirect};
+use crate::audit::action;
 use crate::clock::now;
 
 /// How long ago an administrator may have signed in, in seconds: a browser that was left open is
@@ -70,14 +71,16 @@ pub(super) async fn submit(
     let Posted { signed_in, fields } = posted;
     insist_on_admin(&signed_in)?;
     signed_in.demand_fresh(FRESH, "/devices")?;
-    let node = NodeId(fields.node);
+    let (node, by) = (NodeId(fields.node), signed_in.actor());
     match fields.decision {
         Decision::Approve => {
-            web.store.approve_node(node).await?;
+            web.store.approve_node(node, now(), &by).await?;
             tracing::info!(user = signed_in.login, %node, "a node was approved");
         }
         Decision::Remove => {
-            web.store.delete_node(node, now()).await?;
+            web.store
+                .delete_node(node, now(), &by, action::NODE_DELETE)
+                .await?;
             tracing::info!(user = signed_in.login, %node, "a node was deleted");
         }
     }

@@ -15,7 +15,7 @@ use super::page::page_for;
 use super::{Posted, SignedIn, Token, Web, WebError};
 use crate::clock::now;
 use crate::engine::Engine;
-use crate::store::{Admission, JoinRow, StoreError};
+use crate::store::{Admission, Admitter, JoinRow, StoreError};
 
 const NO_SUCH_PAGE: &str = "Nobody waits at this address. Is the link complete?";
 
@@ -88,7 +88,8 @@ pub(super) async fn submit(
     let token = Token::read(&secret).ok_or(WebError::NotFound(NO_SUCH_PAGE))?;
     let content = match fields.decision {
         Decision::Refuse => {
-            web.store.turn_away(&token.hash(), now()).await?;
+            let by = signed_in.actor();
+            web.store.turn_away(&token.hash(), now(), &by).await?;
             tracing::info!(user = signed_in.login, "a host was turned away");
             html! { p { "The host was turned away, and has been told so." } }
         }
@@ -105,6 +106,7 @@ pub(super) async fn submit(
                 ephemeral: false,
                 approved: !web.approve_devices || signed_in.is_admin(),
                 key_expires_at: now().plus(web.key_lifetime),
+                by: Admitter::User(signed_in.login.clone()),
             };
             let node = web.store.let_in(&token.hash(), &admission, now()).await?;
             tracing::info!(user = signed_in.login, node = %node.node, name = %node.name, "a person let a host in");

@@ -17,6 +17,7 @@ use super::error::WebError;
 use super::local_path::LocalPath;
 use super::page::redirect;
 use super::token::Token;
+use crate::audit::Actor;
 use crate::auth_key::SecretHash;
 use crate::clock::now;
 use crate::role::{self, Role};
@@ -58,6 +59,11 @@ impl SignedIn {
             true => Ok(()),
             false => Err(WebError::SignInAgain(LocalPath::or_home(next))),
         }
+    }
+
+    /// The user, as the audit log names who does something.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::User(self.login.clone())
     }
 
     /// Whether the user may act for the whole mesh.

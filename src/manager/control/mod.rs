@@ -10,7 +10,7 @@ pub mod stream;
 pub mod tls;
 pub mod url;
 
-use meshd_contract::node_api::Report;
+use meshd_contract::node_api::{LoginReport, Report};
 
 use self::connection::{Connection, Credentials, Server};
 use super::error::Error;
@@ -27,6 +27,21 @@ pub async fn report(
     let mut connection = Connection::open(server).await?;
     connection
         .post_for_nothing("/v1/report", credentials, report)
+        .await
+}
+
+/// Tells control what has become of logins here.
+///
+/// # Errors
+/// [`Error`].
+pub async fn report_logins(
+    server: &Server,
+    credentials: &Credentials,
+    report: &LoginReport,
+) -> Result<(), Error> {
+    let mut connection = Connection::open(server).await?;
+    connection
+        .post_for_nothing("/v1/logins", credentials, report)
         .await
 }
 

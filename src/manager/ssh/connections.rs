@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use meshd_contract::broker::{ConnectionLimits, Description, SandboxReport};
 use meshd_contract::identity::NodeId;
+use meshd_contract::login_event::LoginEvent;
 use meshd_contract::time::Timestamp;
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::login_events::LoginEvents;
 use crate::local_api::Session;
 use crate::manager::error::Error as ManagerError;
 use crate::manager::sandbox::Sandbox;
@@ -54,6 +56,7 @@ pub struct Connections {
 #[derive(Debug, Default)]
 struct Shared {
     table: Mutex<Table>,
+    events: Arc<LoginEvents>,
     changed: Notify,
 }
 
@@ -95,6 +98,12 @@ impl Connections {
     #[must_use]
     pub fn count(&self) -> usize {
         self.table().entries.len()
+    }
+
+    /// What has become of logins, for control.
+    #[must_use]
+    pub fn events(&self) -> Arc<LoginEvents> {
+        Arc::clone(&self.shared.events)
     }
 
     /// What the last session process has said of its sandbox, or else what the kernel says.
@@ -334,6 +343,11 @@ impl Slot {
         if let Some(entry) = self.connections.table().entries.get_mut(&self.number) {
             entry.described = Some(description);
         }
+    }
+
+    /// Something has become of its login.
+    pub(super) fn happened(&self, event: LoginEvent) {
+        self.connections.shared.events.push(event);
     }
 
     /// Its session process has said what closes it in.

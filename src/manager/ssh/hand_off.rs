@@ -83,7 +83,9 @@ impl Sockets {
                 connection, limits, ..
             } => Taken { connection, limits },
             ToManager::Refused { reason } => return Err(HandOffError::Refused(reason)),
-            ToManager::Described(_) | ToManager::Unknown => return Err(WireError::Malformed.into()),
+            ToManager::Described(_) | ToManager::Login(_) | ToManager::Unknown => {
+                return Err(WireError::Malformed.into());
+            }
         };
         Ok((taken, self.worker, self.link))
     }

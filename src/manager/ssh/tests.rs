@@ -8,7 +8,9 @@ use meshd_contract::broker::{
     ConnectionLimits, FromManager, SandboxReport, ToManager, ToManagerLink,
 };
 use meshd_contract::identity::NodeId;
+use meshd_contract::login_event::{LoginEvent, LoginEventKind};
 use meshd_contract::paths::SSH_PORT;
+use meshd_contract::time::Timestamp;
 use meshd_contract::wire;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
@@ -368,4 +370,31 @@ async fn listeners_of_an_earlier_manager_are_used_where_they_fit() {
     );
     assert!(std::net::TcpStream::connect((addresses[0], SSH_PORT)).is_err());
     drop(listening);
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_login_is_kept_for_control() {
+    let connections = Connections::default();
+    let (worker, task) = served(&connections).await;
+    let event = |kind| LoginEvent {
+        kind,
+        at: Timestamp(7),
+        connection: "c1".to_owned(),
+        peer: NodeId(2),
+        address: ADDRESS,
+        login: Some("alice".to_owned()),
+        rule: None,
+        reason: None,
+    };
+    let said = [LoginEventKind::Accepted, LoginEventKind::Ended].map(event);
+    for event in &said {
+        says(&worker, &ToManager::Login(event.clone()));
+    }
+    drop(worker);
+    task.await.expect("ends");
+    let report = connections.events().report().expect("something to tell");
+    assert_eq!(
+        (report.first, report.events.as_slice()),
+        (1, said.as_slice())
+    );
 }

@@ -108,6 +108,8 @@ impl Watch {
                     let _ = reply.send(());
                 }
             }
+            // Also from one that has ended while no manager was there, and proves nothing more.
+            Ok(ToManager::Login(event)) => self.slot.happened(event),
             Ok(ToManager::Unknown) => {}
             Ok(ToManager::Bound { .. } | ToManager::Refused { .. }) => self.drop_worker(None),
             Err(WireError::Closed) => self.drop_worker(None),

@@ -1,6 +1,7 @@
 //! The one login of a connection.
 
 use meshd_contract::broker::{Denial, Permitted, ToSession};
+use meshd_contract::login_event::{LoginEvent, LoginEventKind};
 
 use super::Connection;
 use crate::pam::{AccountChecked, Pam};
@@ -33,9 +34,16 @@ impl Connection {
         self.channels.know(fact.clone());
         self.forwards.know(fact);
         let rule = authorized.rule().origin.clone();
-        self.basis.records.write(Event::Accepted, &[("rule", rule)]);
+        self.basis
+            .records
+            .write(Event::Accepted, &[("rule", rule.clone())]);
         self.channels.set_pam(pam);
         self.machine.permit(checked);
+        self.login = Some(login.clone());
+        self.overseer.happened(LoginEvent {
+            rule: Some(rule),
+            ..self.event(LoginEventKind::Accepted)
+        });
         self.session
             .tell(&ToSession::Permitted(Permitted { login }), &[]);
         self.overseer.tell(self.describe());
@@ -44,6 +52,11 @@ impl Connection {
     fn deny(&mut self, name: &[u8], denial: Denial) {
         let facts = [("reason", denial.message())];
         self.basis.records.write(Event::Denied, &facts);
+        self.overseer.happened(LoginEvent {
+            login: Some(String::from_utf8_lossy(name).into_owned()),
+            reason: Some(denial.message()),
+            ..self.event(LoginEventKind::Denied)
+        });
         let attempt = audit::Login {
             account: audit::Account::Named(name),
             address: self.basis.bound.remote().ip(),

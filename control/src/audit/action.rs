@@ -1,0 +1,48 @@
+//! What can be noted: an object and what was done to it.
+
+/// A user was added.
+pub(crate) const USER_CREATE: &str = "user.create";
+/// A user was given another role.
+pub(crate) const USER_ROLE: &str = "user.role";
+/// A link was made by which a user sets a password.
+pub(crate) const USER_INVITE: &str = "user.invite";
+/// A user was removed, with nodes and keys.
+pub(crate) const USER_DELETE: &str = "user.delete";
+/// A user has set a password and an authenticator app.
+pub(crate) const ACCOUNT_SET: &str = "account.set";
+/// A user has signed in.
+pub(crate) const SIGN_IN: &str = "sign-in";
+/// An auth key was made.
+pub(crate) const AUTH_KEY_CREATE: &str = "auth-key.create";
+/// An auth key was removed.
+pub(crate) const AUTH_KEY_DELETE: &str = "auth-key.delete";
+/// A host became a node.
+pub(crate) const NODE_JOIN: &str = "node.join";
+/// A user has turned away a host that asked to join.
+pub(crate) const JOIN_REFUSE: &str = "join.refuse";
+/// An administrator has approved a node.
+pub(crate) const NODE_APPROVE: &str = "node.approve";
+/// A node was given another name.
+pub(crate) const NODE_RENAME: &str = "node.rename";
+/// The end of a node's key was set.
+pub(crate) const NODE_EXPIRY: &str = "node.expiry";
+/// Somebody has removed a node.
+pub(crate) const NODE_DELETE: &str = "node.delete";
+/// A node has left by itself.
+pub(crate) const NODE_LOGOUT: &str = "node.logout";
+/// An ephemeral node was away for too long.
+pub(crate) const NODE_GONE: &str = "node.gone";
+/// A policy was saved.
+pub(crate) const POLICY_SET: &str = "policy.set";
+/// A copy of everything was made.
+pub(crate) const BACKUP_MAKE: &str = "backup.make";
+/// A node has let somebody in.
+pub(crate) const LOGIN_ACCEPTED: &str = "login.accepted";
+/// A node has turned somebody away.
+pub(crate) const LOGIN_DENIED: &str = "login.denied";
+/// A node has ended a login whose right has ended.
+pub(crate) const LOGIN_REVOKED: &str = "login.revoked";
+/// An accepted login is over.
+pub(crate) const LOGIN_ENDED: &str = "login.ended";
+/// A node had more to tell of logins than it could keep.
+pub(crate) const LOGIN_LOST: &str = "login.lost";
