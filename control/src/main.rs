@@ -22,6 +22,7 @@ mod hub;
 mod issue;
 mod join_server;
 mod node_server;
+mod oidc;
 mod problem;
 mod public_url;
 mod publisher;

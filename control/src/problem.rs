@@ -116,6 +116,8 @@ fn refusal_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
         | Refusal::PolicyChanged
         | Refusal::NoAuthKey(_)
         | Refusal::OtherRole(..)
+        | Refusal::NotInvited(_)
+        | Refusal::OtherPerson(_)
         | Refusal::RenameTaken(_) => (StatusCode::CONFLICT, "conflict"),
     }
 }

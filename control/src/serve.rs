@@ -71,6 +71,7 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let url = arguments.url.clone();
     let url = url.unwrap_or_else(|| PublicUrl::of_this_host(address.port()));
+    let oidc = arguments.oidc.provider(&url)?;
     let admin = Admin {
         store: store.clone(),
         hub: Arc::clone(&hub),
@@ -89,7 +90,7 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
         arguments.key_expiry.0,
         stopped.clone(),
     )?;
-    if !store.has_accounts().await? {
+    if oidc.is_none() && !store.has_accounts().await? {
         tracing::info!(
             "nobody has an account yet: `meshd-control users invite LOGIN --role admin` prints a \
              link for the first one"
@@ -106,6 +107,7 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
         url,
         key_lifetime: arguments.key_expiry.0,
         approve_devices: arguments.approve_devices,
+        oidc,
     };
     let web = Web::new(store.clone(), Arc::clone(&hub), web)?;
     let settings = Settings {

@@ -260,7 +260,7 @@ impl Admin {
 
 /// Whether a text can be the login of a user: an e-mail address that the policy language can
 /// name.
-pub(super) fn is_login(text: &str) -> bool {
+pub(crate) fn is_login(text: &str) -> bool {
     let is_permitted = |c: char| !c.is_whitespace() && !c.is_control() && !"\"',:*".contains(c);
     let has_both_parts = text.split_once('@').is_some_and(|(local, domain)| {
         !local.is_empty() && !domain.is_empty() && !domain.contains('@')

@@ -14,6 +14,7 @@ use meshd_contract::identity::{NodeName, is_domain};
 
 use crate::audit::Moment;
 use crate::duration::Seconds;
+use crate::oidc::OidcArguments;
 use crate::public_url::PublicUrl;
 use crate::role::{self, Role};
 
@@ -40,7 +41,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the server.
-    Serve(ServeArguments),
+    Serve(Box<ServeArguments>),
     /// The people who own hosts.
     #[command(subcommand)]
     Users(UsersCommand),
@@ -121,6 +122,9 @@ pub(crate) struct ServeArguments {
     /// An administrator approves each host that somebody else has let in on a page.
     #[arg(long)]
     pub(crate) approve_devices: bool,
+    /// With whom people sign in.
+    #[command(flatten)]
+    pub(crate) oidc: OidcArguments,
     /// How long an ephemeral node may be away before it is removed.
     #[arg(long, value_name = "DURATION", default_value = "30m")]
     pub(crate) ephemeral_timeout: Seconds,

@@ -7,6 +7,7 @@ mod accounts;
 mod audit;
 mod auth_keys;
 mod documents;
+mod identities;
 mod joins;
 mod nodes;
 mod policies;
@@ -92,6 +93,17 @@ pub(crate) enum Refusal {
              `meshd-control users role`"
     )]
     OtherRole(String, &'static str),
+    /// Somebody who is no user, where nobody becomes one by signing in.
+    #[error(
+        "{0} is no user of this mesh; an administrator adds one with `meshd-control users create`"
+    )]
+    NotInvited(String),
+    /// An address that the provider has given to somebody else before.
+    #[error(
+        "the user {0} is somebody else at the identity provider; if that person has left, an \
+         administrator deletes the user first"
+    )]
+    OtherPerson(String),
     /// A login that nobody has.
     #[error("there is no user {0}; `meshd-control users list` shows all")]
     NoUser(String),

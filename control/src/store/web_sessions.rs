@@ -21,7 +21,9 @@ pub(crate) struct NewWebSession {
     pub(crate) replaces_browser: Option<SecretHash>,
     /// Who has signed in.
     pub(crate) login: String,
-    /// When.
+    /// The present.
+    pub(crate) now: Timestamp,
+    /// When the user has proved to be that user.
     pub(crate) signed_in_at: Timestamp,
     /// From this second on the session counts no more.
     pub(crate) expires_at: Timestamp,
@@ -45,14 +47,14 @@ impl Store {
     pub(crate) async fn begin_web_session(&self, new: &NewWebSession) -> Result<(), StoreError> {
         let mut change = self.write().await?;
         sqlx::query("DELETE FROM web_sessions WHERE expires_at <= ? OR token_hash = ?")
-            .bind(to_sql(new.signed_in_at.0))
+            .bind(to_sql(new.now.0))
             .bind(new.replaces.as_ref().map(SecretHash::as_bytes))
             .execute(&mut *change)
             .await?;
         sqlx::query(
             "DELETE FROM known_browsers WHERE expires_at <= ? OR (token_hash = ? AND login = ?)",
         )
-        .bind(to_sql(new.signed_in_at.0))
+        .bind(to_sql(new.now.0))
         .bind(new.replaces_browser.as_ref().map(SecretHash::as_bytes))
         .bind(&new.login)
         .execute(&mut *change)
@@ -74,7 +76,7 @@ impl Store {
             .execute(&mut *change)
             .await?;
         let by = Actor::User(new.login.clone());
-        let entry = Entry::new(new.signed_in_at, &by, action::SIGN_IN, &new.login);
+        let entry = Entry::new(new.now, &by, action::SIGN_IN, &new.login);
         Self::note(&mut change, &entry).await?;
         change.commit().await?;
         Ok(())

@@ -73,7 +73,14 @@ pub(super) async fn submit(
         return Err(WebError::NotFound(GONE));
     }
     tracing::info!(user = invitation.login, "a person has set a password");
-    session::begin(&web, &headers, &invitation.login, &LocalPath::or_home("/")).await
+    session::begin(
+        &web,
+        &headers,
+        &invitation.login,
+        now(),
+        &LocalPath::or_home("/"),
+    )
+    .await
 }
 
 async fn find(web: &Web, secret: &str) -> Result<Invitation, WebError> {

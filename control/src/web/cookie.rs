@@ -11,6 +11,8 @@ use super::token::Token;
 pub(super) const SESSION: &str = "__Host-meshd";
 /// A form is filled in by somebody who is not signed in.
 pub(super) const FORM: &str = "__Host-meshd-form";
+/// A person is signing in at the identity provider.
+pub(super) const PROVIDER: &str = "__Host-meshd-provider";
 /// The person has signed in with this browser before.
 pub(super) const BROWSER: &str = "__Host-meshd-browser";
 

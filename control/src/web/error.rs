@@ -37,6 +37,9 @@ pub(crate) enum WebError {
     /// Too many tries.
     #[error("There were too many tries. Wait {0} seconds, and try again.")]
     TooMany(u64),
+    /// Somebody else is away; one sentence.
+    #[error("{0}")]
+    Away(String),
     /// Too much to do.
     #[error("Control has too much to do at the moment. Try again in a few seconds.")]
     Busy,
@@ -66,7 +69,7 @@ impl WebError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Store(StoreError::Refused(_)) => StatusCode::CONFLICT,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Fault(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

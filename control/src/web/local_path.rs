@@ -24,12 +24,21 @@ impl LocalPath {
 
     /// The page for signing in that leads to this path; `again` asks also who is signed in.
     pub(crate) fn sign_in(&self, again: bool) -> String {
+        self.by_way_of("/sign-in", again)
+    }
+
+    /// The same by way of the identity provider.
+    pub(crate) fn at_provider(&self, again: bool) -> String {
+        self.by_way_of("/sign-in/provider", again)
+    }
+
+    fn by_way_of(&self, page: &str, again: bool) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("next", &self.0);
         if again {
             query.append_pair("again", "1");
         }
-        format!("/sign-in?{}", query.finish())
+        format!("{page}?{}", query.finish())
     }
 }
 

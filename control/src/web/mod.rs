@@ -15,6 +15,7 @@ mod limits;
 mod local_path;
 mod page;
 mod password;
+mod provider;
 mod qr;
 mod session;
 mod sign_in;
@@ -38,6 +39,7 @@ pub(crate) use token::Token;
 pub(crate) use totp::Secret as TotpSecret;
 
 use crate::hub::Hub;
+use crate::oidc::{Flows, Oidc, Question};
 use crate::public_url::PublicUrl;
 use crate::store::Store;
 use limits::Limits;
@@ -54,12 +56,13 @@ pub(crate) struct Web {
     hub: Arc<Hub>,
     key_lifetime: u64,
     approve_devices: bool,
+    oidc: Option<Oidc>,
+    flows: Flows<Question>,
     limits: Limits,
     passwords: Passwords,
 }
 
 /// What pages depend on beside the mesh itself.
-#[derive(Debug)]
 pub(crate) struct Settings {
     /// Where browsers find control.
     pub(crate) url: PublicUrl,
@@ -67,6 +70,8 @@ pub(crate) struct Settings {
     pub(crate) key_lifetime: u64,
     /// An administrator approves each host that somebody else has let in.
     pub(crate) approve_devices: bool,
+    /// With whom people may sign in.
+    pub(crate) oidc: Option<Oidc>,
 }
 
 impl Web {
@@ -86,6 +91,8 @@ impl Web {
             hub,
             key_lifetime: settings.key_lifetime,
             approve_devices: settings.approve_devices,
+            oidc: settings.oidc,
+            flows: Flows::new(),
             limits: Limits::new(),
             passwords: Passwords::new()?,
         })
@@ -97,6 +104,8 @@ pub(crate) fn router() -> Router {
     Router::new()
         .route("/", get(home::show))
         .route("/sign-in", get(sign_in::show).post(sign_in::submit))
+        .route("/sign-in/provider", get(provider::leave))
+        .route("/sign-in/provider/back", get(provider::back))
         .route("/sign-out", post(session::sign_out))
         .route(
             "/account/{secret}",

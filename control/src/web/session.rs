@@ -102,12 +102,13 @@ pub(super) fn web(extensions: &Extensions) -> Result<Arc<Web>, WebError> {
     web.ok_or_else(|| WebError::Fault("a page lies outside of the layer of pages".to_owned()))
 }
 
-/// Signs `login` in and sends the browser to `next`. A session of this browser that was there
+/// Signs `login` in, who has proved at `signed_in_at` to be that user, and sends the browser to `next`. A session of this browser that was there
 /// before ends, and the browser is a known one from now on.
 pub(super) async fn begin(
     web: &Web,
     headers: &axum::http::HeaderMap,
     login: &str,
+    signed_in_at: Timestamp,
     next: &LocalPath,
 ) -> Result<Response, WebError> {
     let (token, browser) = (Token::generate()?, Token::generate()?);
@@ -118,7 +119,8 @@ pub(super) async fn begin(
         browser: browser.hash(),
         replaces_browser: cookie::read(headers, cookie::BROWSER).map(|token| token.hash()),
         login: login.to_owned(),
-        signed_in_at: now,
+        now,
+        signed_in_at,
         expires_at: now.plus(LIFE),
         browser_expires_at: now.plus(BROWSER_LIFE),
     };

@@ -42,6 +42,7 @@ pub(super) struct Fields {
 
 /// The page with the form; who is signed in already goes on, unless asked again.
 pub(super) async fn show(
+    Extension(web): Extension<Arc<Web>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     signed_in: Result<SignedIn, WebError>,
@@ -57,7 +58,7 @@ pub(super) async fn show(
     };
     let hint = again.then_some("What you are about to do asks you to sign in anew.");
     let key = FormKey::of(&headers)?;
-    let page = form(&key, &login, &next, hint, None);
+    let page = form(&web, &key, &login, &next, hint, None);
     Ok(key.keep(page))
 }
 
@@ -84,10 +85,10 @@ pub(super) async fn submit(
     let tried = tried.map_err(|wait| WebError::TooMany(wait.as_secs() + 1))?;
     if is_right(&web, queue, &login, fields.password, &fields.code).await? {
         tried.give_back();
-        return session::begin(&web, &headers, &login, &next).await;
+        return session::begin(&web, &headers, &login, now(), &next).await;
     }
     tracing::warn!(user = login, %address, "a sign-in failed");
-    let page = form(&key, &login, &next, None, Some(WRONG));
+    let page = form(&web, &key, &login, &next, None, Some(WRONG));
     Ok((StatusCode::FORBIDDEN, page).into_response())
 }
 
@@ -117,6 +118,7 @@ async fn is_right(
 }
 
 fn form(
+    web: &Web,
     key: &FormKey,
     login: &str,
     next: &LocalPath,
@@ -126,6 +128,10 @@ fn form(
     let content = html! {
         @if let Some(hint) = hint { p { (hint) } }
         @if let Some(wrong) = wrong { p .wrong role="alert" { (wrong) } }
+        @if let Some(oidc) = &web.oidc {
+            p { a .button href=(next.at_provider(hint.is_some())) { "Sign in with " (oidc.name()) } }
+            h2 { "With an account of this mesh" }
+        }
         form method="post" action="/sign-in" {
             (key.csrf().field())
             input type="hidden" name="next" value=(next);

@@ -2,6 +2,7 @@
 
 mod browser;
 mod client;
+mod identity_provider;
 mod node;
 
 use std::fs;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub(crate) use browser::{Authenticator, Browser, ORIGIN, PASSWORD};
 pub(crate) use client::{Answer, Events, send};
+pub(crate) use identity_provider::{CLIENT, IdentityProvider, Key, SECRET};
 use meshd_contract::key::PublicKey;
 pub(crate) use node::{Node, now};
 

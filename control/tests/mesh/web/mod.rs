@@ -2,6 +2,7 @@
 
 mod accounts;
 mod forgeries;
+mod identity;
 mod joining;
 mod limits;
 mod sign_in;

@@ -1,0 +1,11 @@
+//! Signing in with an identity provider (OpenID Connect Core 1.0, authorization code with PKCE).
+
+mod claims;
+mod flow;
+mod http;
+mod provider;
+mod settings;
+
+pub(crate) use flow::{Flow, Flows, PATIENCE};
+pub(crate) use provider::{Answer, Oidc, OidcError, Person, Question};
+pub(crate) use settings::OidcArguments;

@@ -1,0 +1,113 @@
+//! Signing in with an identity provider.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::RawQuery;
+use axum::http::{HeaderMap, header};
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use meshd_contract::time::Timestamp;
+use serde::Deserialize;
+
+use super::cookie;
+use super::local_path::LocalPath;
+use super::session;
+use super::token::Token;
+use super::{Web, WebError, redirect};
+use crate::admin::operations::is_login;
+use crate::clock::now;
+use crate::oidc::{Answer, Flow, Oidc, OidcError, PATIENCE};
+
+const NONE: &str = "This mesh has no identity provider.";
+const STRANGE: &str = "This answer is none to a question of this browser's, or came too late. Go \
+                       back to the page that you wanted, and sign in again.";
+
+#[derive(Debug, Default, Deserialize)]
+struct Query {
+    #[serde(default)]
+    next: String,
+    #[serde(default)]
+    again: String,
+}
+
+/// Sends the browser to the provider.
+pub(super) async fn leave(
+    Extension(web): Extension<Arc<Web>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, WebError> {
+    let oidc = provider(&web)?;
+    let query: Query = serde_urlencoded::from_str(&query.unwrap_or_default()).unwrap_or_default();
+    let asked = oidc.ask(!query.again.is_empty()).await;
+    let (url, question) = asked.map_err(|error| explain(&error))?;
+    let token = Token::generate()?;
+    let flow = Flow {
+        question,
+        next: LocalPath::or_home(&query.next).to_string(),
+    };
+    web.flows.begin(&token.hash(), flow);
+    let cookie = cookie::set(cookie::PROVIDER, &token, PATIENCE.as_secs());
+    let cookie = AppendHeaders([(header::SET_COOKIE, cookie)]);
+    Ok((cookie, redirect(&url)).into_response())
+}
+
+/// Hears what the provider says of the person.
+pub(super) async fn back(
+    Extension(web): Extension<Arc<Web>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, WebError> {
+    let oidc = provider(&web)?;
+    let answer: Answer = serde_urlencoded::from_str(&query.unwrap_or_default())
+        .map_err(|_| WebError::Forbidden(STRANGE.to_owned()))?;
+    let cookie = cookie::read(&headers, cookie::PROVIDER);
+    let flow = cookie.and_then(|token| web.flows.take(&token.hash()));
+    let flow = flow.ok_or_else(|| WebError::Forbidden(STRANGE.to_owned()))?;
+    let heard = oidc.hear(flow.question, answer).await;
+    let person = heard.map_err(|error| explain(&error))?;
+    if !is_login(&person.login) {
+        let sentence = format!("{} can be the name of no user.", person.login);
+        return Err(WebError::Forbidden(sentence));
+    }
+    let makes_users = oidc.rules.make_users();
+    let login = web.store.identify(&person, makes_users, now()).await?;
+    web.hub.request();
+    // Where the provider does not say when, it may be long ago.
+    let proved_at = person.proved_at.unwrap_or(Timestamp(0));
+    session::begin(
+        &web,
+        &headers,
+        &login,
+        proved_at,
+        &LocalPath::or_home(&flow.next),
+    )
+    .await
+}
+
+fn provider(web: &Web) -> Result<&Oidc, WebError> {
+    web.oidc.as_ref().ok_or(WebError::NotFound(NONE))
+}
+
+fn explain(error: &OidcError) -> WebError {
+    tracing::warn!(%error, "a sign-in with the identity provider failed");
+    match error {
+        OidcError::Refused(refused) => WebError::Forbidden(refused.to_string()),
+        OidcError::Foreign => WebError::Forbidden(STRANGE.to_owned()),
+        OidcError::Denied(_) => WebError::Forbidden(
+            "The identity provider did not let you in. Try again, or ask its administrators."
+                .to_owned(),
+        ),
+        OidcError::NotFresh => WebError::Forbidden(
+            "What you were about to do needs a new sign-in, and the identity provider does not \
+             say that you have just signed in there."
+                .to_owned(),
+        ),
+        OidcError::Unbelievable(_) => WebError::Forbidden(
+            "The identity provider's answer cannot be believed; the log of control says why."
+                .to_owned(),
+        ),
+        OidcError::Unreachable(_) => WebError::Away(
+            "The identity provider cannot be reached at the moment. Try again in a minute."
+                .to_owned(),
+        ),
+    }
+}
