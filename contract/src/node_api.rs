@@ -101,6 +101,8 @@ pub struct JoinRequest {
     pub tags: Vec<String>,
     /// The version of meshd that it runs.
     pub release: String,
+    /// Chance, so that a host which asks twice in a second does not repeat itself.
+    pub nonce: u64,
 }
 
 /// The host that has sent a [`JoinRequest`] asks what has become of it, or takes it back.

@@ -40,17 +40,32 @@ impl Client {
 
     /// The answer; an answer that is an error is one.
     pub(super) fn ask(&mut self, request: &Request) -> Result<Response, CliError> {
-        match self.exchange(request) {
+        self.ask_and(request, || Ok(()))
+    }
+
+    /// The same, with something to do once the question is asked.
+    pub(super) fn ask_and(
+        &mut self,
+        request: &Request,
+        meanwhile: impl FnOnce() -> Result<(), CliError>,
+    ) -> Result<Response, CliError> {
+        let asked = self.send(request);
+        asked.map_err(|error| no_manager(&self.path, &error.to_string()))?;
+        meanwhile()?;
+        match self.receive() {
             Ok(Response::Error { message }) => Err(CliError::Refused(message)),
             Ok(response) => Ok(response),
             Err(error) => Err(no_manager(&self.path, &error.to_string())),
         }
     }
 
-    fn exchange(&mut self, request: &Request) -> std::io::Result<Response> {
+    fn send(&mut self, request: &Request) -> std::io::Result<()> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
-        self.stream.get_mut().write_all(&line)?;
+        self.stream.get_mut().write_all(&line)
+    }
+
+    fn receive(&mut self) -> std::io::Result<Response> {
         let mut answer = String::new();
         let limit = MAX_LINE_BYTES as u64;
         if (&mut self.stream).take(limit).read_line(&mut answer)? == 0 {

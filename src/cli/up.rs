@@ -80,10 +80,11 @@ fn join_mesh(client: &mut Client, wish: Option<Join>) -> Result<Joined, CliError
     let join = wish.clone().map(Box::new);
     let answer = match (client.ask(&Request::Up { join })?, wish) {
         (Response::Page(page), Some(wish)) => {
-            join_page::show(&page)?;
             client.wait_at_most(join_page::patience(&page))?;
             let join = Box::new(wish);
-            client.ask(&Request::AwaitJoin { join })?
+            // Whoever sees the page can rely on it: from then on the end of this command takes the
+            // request back.
+            client.ask_and(&Request::AwaitJoin { join }, || join_page::show(&page))?
         }
         (answer, _) => answer,
     };

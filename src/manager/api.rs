@@ -94,6 +94,8 @@ async fn converse(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<(
             Ok(request @ Request::AwaitJoin { .. }) => {
                 // Who is asked hears that nobody waits any more by the end of the reply.
                 tokio::select! {
+                    // It has to be asked before it can hear that.
+                    biased;
                     response = ask(request, is_root, &calls) => response,
                     () = gone(&mut read) => return Ok(()),
                 }

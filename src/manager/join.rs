@@ -161,6 +161,7 @@ async fn ask(
         name: join.name.clone(),
         tags: join.tags.clone(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
+        nonce: getrandom::u64().map_err(|error| Error::Random(error.to_string()))?,
     };
     connection
         .post("/v1/join", &unregistered(pending), &request)

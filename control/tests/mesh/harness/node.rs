@@ -70,6 +70,7 @@ impl Node {
             name: name.parse().expect("a name"),
             tags: tags.iter().map(ToString::to_string).collect(),
             release: "1.2.3".to_owned(),
+            nonce: 1,
         });
         self.send("POST", "/v1/join", body.expect("JSON")).await
     }
