@@ -68,6 +68,11 @@ impl Rules {
         }
     }
 
+    /// Whether these claims are enough to tell who is in which group, as far as it matters.
+    pub(super) fn knows_groups(&self, claims: &OtherClaims) -> bool {
+        self.groups.is_empty() || claims.all.contains_key(&self.groups_claim)
+    }
+
     /// Whether a person who is let in and is no user yet becomes one.
     pub(crate) fn make_users(&self) -> bool {
         !(self.domains.is_empty() && self.groups.is_empty() && self.users.is_empty())

@@ -12,10 +12,11 @@ use openidconnect::core::{
     CoreTokenIntrospectionResponse, CoreTokenType,
 };
 use openidconnect::{
-    AuthType, AuthorizationCode, ClaimsVerificationError, Client, ClientId, ClientSecret,
-    CsrfToken, EmptyExtraTokenFields, EndpointMaybeSet, EndpointNotSet, EndpointSet, IdTokenFields,
-    IdTokenVerifier, IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
-    SignatureVerificationError, StandardErrorResponse, StandardTokenResponse, TokenResponse,
+    AccessTokenHash, AuthType, AuthorizationCode, ClaimsVerificationError, Client, ClientId,
+    ClientSecret, CsrfToken, EmptyExtraTokenFields, EndpointMaybeSet, EndpointNotSet, EndpointSet,
+    IdTokenFields, IdTokenVerifier, IssuerUrl, Nonce, OAuth2TokenResponse, PkceCodeChallenge,
+    PkceCodeVerifier, RedirectUrl, Scope, SignatureVerificationError, StandardErrorResponse,
+    StandardTokenResponse, SubjectIdentifier, TokenResponse, UserInfoClaims,
 };
 use thiserror::Error;
 
@@ -243,57 +244,97 @@ impl Oidc {
             .set_pkce_verifier(verifier);
         let tokens = request.request_async(&self.http).await;
         let tokens = tokens.map_err(|error| OidcError::Denied(chain(&error)))?;
-        match self.verify(&tokens, &client, &nonce, asked_at, again) {
+        let asked = Asked {
+            nonce,
+            asked_at,
+            again,
+        };
+        let told = match self.verify(&tokens, &client, &asked) {
             Err(Doubt::UnknownKey) => {
                 // The provider may have changed its keys since it was asked for them.
                 let client = self.client(&*self.description(PAUSE).await?)?;
-                self.verify(&tokens, &client, &nonce, asked_at, again)
+                self.verify(&tokens, &client, &asked)
             }
             verified => verified,
-        }
-        .map_err(OidcError::from)
+        };
+        let told = self.complete(told?, &client, &tokens).await?;
+        let address = told.address.as_deref();
+        Ok(Person {
+            issuer: self.issuer.to_string(),
+            subject: told.subject.to_string(),
+            login: self.rules.login(address, told.is_verified, &told.others)?,
+            proved_at: told.proved_at,
+        })
     }
 
-    fn verify(
-        &self,
-        tokens: &Tokens,
-        client: &OidcClient,
-        nonce: &Nonce,
-        asked_at: Timestamp,
-        again: bool,
-    ) -> Result<Person, Doubt> {
+    fn verify(&self, tokens: &Tokens, client: &OidcClient, asked: &Asked) -> Result<Told, Doubt> {
         let token = tokens.id_token();
         let token = token.ok_or_else(|| Doubt::Other("there is no ID token".to_owned()))?;
         let verifier: IdTokenVerifier<'_, CoreJsonWebKey> = client.id_token_verifier();
         let verifier = verifier.set_allowed_algs(HashSet::from(ALGORITHMS));
-        let claims = token.claims(&verifier, nonce)?;
+        let claims = token.claims(&verifier, &asked.nonce)?;
         let party = claims.authorized_party();
         if party.is_some_and(|party| **party != *self.client_id) {
             return Err(Doubt::Other("it is for another client".to_owned()));
+        }
+        if let Some(expected) = claims.access_token_hash() {
+            let strange = |error: &dyn std::error::Error| Doubt::Other(chain(error));
+            let algorithm = token.signing_alg().map_err(|error| strange(&error))?;
+            let key = token
+                .signing_key(&verifier)
+                .map_err(|error| strange(&error))?;
+            let access = tokens.access_token();
+            let found = AccessTokenHash::from_token(access, algorithm, key);
+            if found.map_err(|error| strange(&error))? != *expected {
+                return Err(Doubt::Other("its access token is another one".to_owned()));
+            }
         }
         let proved_at = claims.auth_time().map(|time| {
             let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
             Timestamp(seconds.min(now().0))
         });
-        let earliest = asked_at
-            .0
-            .saturating_sub(if again { 0 } else { OLDEST } + SKEW);
+        let oldest = if asked.again { 0 } else { OLDEST };
+        let earliest = asked.asked_at.0.saturating_sub(oldest + SKEW);
         let is_fresh = match proved_at {
             Some(proved_at) => proved_at.0 >= earliest,
-            None => !again,
+            None => !asked.again,
         };
         if !is_fresh {
             return Err(Doubt::NotFresh);
         }
-        let address = claims.email().map(|address| address.as_str());
-        let is_verified = claims.email_verified().unwrap_or(false);
-        Ok(Person {
-            issuer: self.issuer.to_string(),
-            subject: claims.subject().to_string(),
-            login: self
-                .rules
-                .login(address, is_verified, claims.additional_claims())?,
+        Ok(Told {
+            subject: claims.subject().clone(),
             proved_at,
+            address: claims.email().map(|address| address.to_string()),
+            is_verified: claims.email_verified().unwrap_or(false),
+            others: claims.additional_claims().clone(),
+        })
+    }
+
+    /// Many providers say in the token only who somebody is, and the rest when they are asked with
+    /// the other token (OpenID Connect Core 1.0, section 5.4).
+    async fn complete(
+        &self,
+        told: Told,
+        client: &OidcClient,
+        tokens: &Tokens,
+    ) -> Result<Told, OidcError> {
+        if told.address.is_some() && self.rules.knows_groups(&told.others) {
+            return Ok(told);
+        }
+        let access = tokens.access_token().clone();
+        let Ok(request) = client.user_info(access, Some(told.subject.clone())) else {
+            return Ok(told);
+        };
+        let claims: UserInfoClaims<OtherClaims, CoreGenderClaim> = request
+            .request_async(&self.http)
+            .await
+            .map_err(|error| OidcError::Unbelievable(chain(&error)))?;
+        Ok(Told {
+            address: claims.email().map(|address| address.to_string()),
+            is_verified: claims.email_verified().unwrap_or(false),
+            others: claims.additional_claims().clone(),
+            ..told
         })
     }
 
@@ -335,11 +376,26 @@ impl Oidc {
     }
 }
 
+/// What a token must fit beside its signature.
+struct Asked {
+    nonce: Nonce,
+    asked_at: Timestamp,
+    again: bool,
+}
+
+/// What the provider says of somebody.
+struct Told {
+    subject: SubjectIdentifier,
+    proved_at: Option<Timestamp>,
+    address: Option<String>,
+    is_verified: bool,
+    others: OtherClaims,
+}
+
 /// What is wrong with a token.
 enum Doubt {
     UnknownKey,
     NotFresh,
-    Refused(Refused),
     Other(String),
 }
 
@@ -356,12 +412,6 @@ impl From<ClaimsVerificationError> for Doubt {
     }
 }
 
-impl From<Refused> for Doubt {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(refused)
-    }
-}
-
 impl From<Doubt> for OidcError {
     fn from(doubt: Doubt) -> Self {
         match doubt {
@@ -369,7 +419,6 @@ impl From<Doubt> for OidcError {
                 Self::Unbelievable("no key of the provider has signed it".to_owned())
             }
             Doubt::NotFresh => Self::NotFresh,
-            Doubt::Refused(refused) => Self::Refused(refused),
             Doubt::Other(reason) => Self::Unbelievable(reason),
         }
     }

@@ -26,6 +26,9 @@ use super::now;
 pub(crate) const CLIENT: &str = "meshd";
 pub(crate) const SECRET: &str = "the client's secret: %+&";
 
+/// What alice is called.
+pub(crate) const SUBJECT: &str = "248289761001";
+
 /// A key that signs tokens.
 pub(crate) enum Key {
     Rsa(String, RsaKeyPair),
@@ -51,6 +54,8 @@ pub(crate) struct Inside {
     pub(crate) person: Option<Value>,
     /// When the person has proved who they are.
     pub(crate) proved_at: u64,
+    /// Tokens say who somebody is, and nothing more; this is who the rest is about, when asked.
+    pub(crate) tells_apart: Option<&'static str>,
     /// What comes instead of a signature.
     pub(crate) signature: Option<&'static str>,
     codes: HashMap<String, HashMap<String, String>>,
@@ -122,12 +127,13 @@ impl IdentityProvider {
                 hides_key: false,
                 lies: json!({}),
                 person: Some(json!({
-                    "sub": "248289761001",
+                    "sub": SUBJECT,
                     "email": "Alice@example.com",
                     "email_verified": true,
                     "groups": ["ops"],
                 })),
                 proved_at: now(),
+                tells_apart: None,
                 signature: None,
                 codes: HashMap::new(),
                 count: 0,
@@ -137,6 +143,7 @@ impl IdentityProvider {
             .route("/.well-known/openid-configuration", get(describe))
             .route("/keys", get(keys))
             .route("/token", post(token))
+            .route("/person", get(tell_apart))
             .with_state(provider.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         provider
@@ -194,6 +201,7 @@ async fn describe(State(provider): State<IdentityProvider>) -> Json<Value> {
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/authorize"),
         "token_endpoint": format!("{issuer}/token"),
+        "userinfo_endpoint": format!("{issuer}/person"),
         "jwks_uri": format!("{issuer}/keys"),
         "response_types_supported": ["code"],
         "subject_types_supported": ["public"],
@@ -246,6 +254,10 @@ async fn token(
         "nonce": asked["nonce"],
         "auth_time": inside.proved_at,
     });
+    let person = match inside.tells_apart {
+        Some(_) => json!({ "sub": person["sub"] }),
+        None => person,
+    };
     for more in [&person, &inside.lies] {
         for (name, value) in more.as_object().expect("claims") {
             claims[name] = value.clone();
@@ -268,6 +280,21 @@ async fn token(
         "id_token": token,
     });
     Json(tokens).into_response()
+}
+
+async fn tell_apart(State(provider): State<IdentityProvider>, headers: HeaderMap) -> Response {
+    if headers
+        .get("authorization")
+        .is_none_or(|given| given != "Bearer opaque")
+    {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let inside = provider.inside();
+    let (Some(subject), Some(mut person)) = (inside.tells_apart, inside.person.clone()) else {
+        return StatusCode::FORBIDDEN.into_response();
+    };
+    person["sub"] = subject.into();
+    Json(person).into_response()
 }
 
 fn refuse(error: &str) -> Response {

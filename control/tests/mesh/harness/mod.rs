@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub(crate) use browser::{Authenticator, Browser, ORIGIN, PASSWORD};
 pub(crate) use client::{Answer, Events, send};
-pub(crate) use identity_provider::{CLIENT, IdentityProvider, Key, SECRET};
+pub(crate) use identity_provider::{CLIENT, IdentityProvider, Key, SECRET, SUBJECT};
 use meshd_contract::key::PublicKey;
 pub(crate) use node::{Node, now};
 

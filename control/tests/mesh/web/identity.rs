@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Browser, CLIENT, Control, IdentityProvider, Key, SECRET, now};
+use crate::harness::{Browser, CLIENT, Control, IdentityProvider, Key, SECRET, SUBJECT, now};
 
 const ALICE: &str = "alice@example.com";
 const START: &str = "/sign-in/provider?next=%2F%3Fx%3D1";
@@ -96,6 +96,18 @@ async fn only_who_is_on_the_lists_signs_in() {
 }
 
 #[tokio::test]
+async fn what_a_token_does_not_say_is_asked_for_about_the_same_person() {
+    let world = World::new(&["--oidc-group", "ops"]).await;
+    world.provider.inside().tells_apart = Some("another");
+    let (status, browser) = world.try_it().await;
+    assert_eq!(status, 403, "{}", browser.page);
+    world.provider.inside().tells_apart = Some(SUBJECT);
+    let (status, mut browser) = world.try_it().await;
+    assert_eq!(status, 303, "{}", browser.page);
+    assert!(browser.open("/").await.text().contains(ALICE));
+}
+
+#[tokio::test]
 async fn a_token_that_is_not_in_order_signs_nobody_in() {
     let world = World::new(&["--oidc-domain", "example.com"]).await;
     let other = IdentityProvider::start().await;
@@ -117,6 +129,7 @@ async fn a_token_that_is_not_in_order_signs_nobody_in() {
         json!({ "email": "alice@example.org" }),
         json!({ "email": "alice@example.com@example.com" }),
         json!({ "auth_time": now() - 13 * 3_600 }),
+        json!({ "at_hash": "of another token" }),
     ] {
         world.provider.inside().lies = lie.clone();
         let (status, mut browser) = world.try_it().await;
