@@ -8,9 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use meshd_contract::address::MeshAddresses;
 use meshd_contract::broker::{ChannelDescription, ForwardDescription};
+use meshd_contract::check::LoginClass;
 use meshd_contract::document::Version;
 use meshd_contract::identity::{NodeId, NodeName, Owner};
 use meshd_contract::key::{PublicKey, WireGuardKey};
+use meshd_contract::node_api::{Approved, CheckState};
 use meshd_contract::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +54,22 @@ pub enum Request {
     },
     /// Which SSH connections are open?
     Sessions,
+    /// Have the owner of this host asked for the logins of the next minutes.
+    Check {
+        /// For how long.
+        seconds: u64,
+        /// To which nodes: a tag or a node's name; none for all.
+        target: Option<String>,
+        /// As which accounts.
+        class: LoginClass,
+    },
+    /// What has become of a check? Answered after a few seconds at the latest.
+    CheckNews {
+        /// As the answer to [`Request::Check`] named it.
+        id: String,
+    },
+    /// What was approved for logins from this host?
+    Approved,
     /// End an SSH connection, as if its right had ended; answered when it has ended.
     Kill {
         /// Its ID, or as much of it as no other has.
@@ -107,6 +125,16 @@ pub enum Response {
     Sessions {
         /// The oldest first.
         sessions: Vec<Session>,
+    },
+    /// To [`Request::Check`] and [`Request::CheckNews`].
+    Check {
+        /// Where it stands.
+        state: CheckState,
+    },
+    /// To [`Request::Approved`].
+    Approved {
+        /// The oldest first.
+        approved: Vec<Approved>,
     },
     /// To [`Request::Down`], [`Request::Logout`] and [`Request::Kill`].
     Done,

@@ -1,9 +1,10 @@
 //! May this peer become this account: the policy's answer, narrowed by root's own configuration.
 
 use meshd_contract::broker::Denial;
+use meshd_contract::check::{CheckGrant, CheckRefusal, LoginClass};
 use meshd_contract::login::Login;
 use meshd_contract::peer_document::{Peer, PeerDocument};
-use meshd_contract::ssh_rule::{Account, Decision, SshRule, decide};
+use meshd_contract::ssh_rule::{Account, CheckPeriod, Decision, SshRule, decide};
 use meshd_contract::time::Timestamp;
 
 use crate::account::Passwd;
@@ -18,6 +19,52 @@ pub struct Authorized {
     peer: Peer,
     passwd: Passwd,
     rule: SshRule,
+    check: Option<CheckGrant>,
+}
+
+/// What shows that the owner of the peer has signed in.
+#[derive(Debug, Clone, Copy)]
+pub enum Proof<'a> {
+    /// Nothing.
+    None,
+    /// Control's word, for the login of the connection of this name.
+    Grant(&'a CheckGrant, &'a str),
+    /// Control's word, by which this connection's login was permitted before: it need not be
+    /// recent any more, nor of the rule that decides now.
+    Passed(&'a CheckGrant),
+}
+
+/// Why a login is not authorised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is not permitted.
+    Denied(Denial),
+    /// It needs a check first.
+    Check {
+        /// Where the rule stands that asks for it.
+        rule: String,
+        /// How recent the sign-in must be.
+        period: CheckPeriod,
+        /// Which accounts the check is to open.
+        class: LoginClass,
+    },
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl Refusal {
+    /// The denial, where nothing is asked for any more.
+    #[must_use]
+    pub fn finally(self) -> Denial {
+        match self {
+            Self::Denied(denial) => denial,
+            Self::Check { .. } => Denial::Account(CheckRefusal::NotAsked.to_string()),
+        }
+    }
 }
 
 impl Authorized {
@@ -39,6 +86,12 @@ impl Authorized {
         &self.rule
     }
 
+    /// Control's word that the owner of the peer has signed in, where it was needed.
+    #[must_use]
+    pub fn check(&self) -> Option<&CheckGrant> {
+        self.check.as_ref()
+    }
+
     /// Decides again, by a newer document or at a later time.
     ///
     /// # Errors
@@ -56,8 +109,10 @@ impl Authorized {
             &self.passwd.account.login,
             Some(&self.passwd),
             config,
+            self.check.as_ref().map_or(Proof::None, Proof::Passed),
             now,
         )
+        .map_err(Refusal::finally)
     }
 }
 
@@ -65,43 +120,80 @@ impl Authorized {
 /// user database said of that name.
 ///
 /// # Errors
-/// The [`Denial`]: alike for an account that is forbidden and one that does not exist.
+/// The [`Refusal`]: alike for an account that is forbidden and one that does not exist.
 pub fn authorize(
     bound: &Bound,
     document: &PeerDocument,
     login: &Login,
     passwd: Option<&Passwd>,
     config: &Config,
+    proof: Proof<'_>,
     now: Timestamp,
-) -> Result<Authorized, Denial> {
+) -> Result<Authorized, Refusal> {
     let peer = current_peer(bound, document, now).ok_or(Denial::Node)?;
     let passwd = passwd.filter(|passwd| passwd.account.login == *login);
     let denied = || Denial::Login {
         name: login.to_string(),
     };
-    let rule = match decide(
+    let (rule, check) = match decide(
         &document.rules,
         peer.node,
         passwd.map(|passwd| &passwd.account),
     ) {
-        Decision::Accept(rule) => rule,
-        Decision::Check(rule, _) => return Err(no_check(rule)),
-        Decision::DenyNode => return Err(Denial::Node),
-        Decision::DenyLogin => return Err(denied()),
+        Decision::Accept(rule) => (rule, None),
+        Decision::Check(rule, period) => (rule, Some(period)),
+        Decision::DenyNode => return Err(Denial::Node.into()),
+        Decision::DenyLogin => return Err(denied().into()),
     };
     let passwd = passwd.ok_or_else(denied)?;
     if !permitted_here(&passwd.account, config) {
-        return Err(denied());
+        return Err(denied().into());
     }
     if rule.rights.enforce_recorder {
         let text = "policy asks for a recorder, and this version of meshd has none";
-        return Err(Denial::Account(text.to_owned()));
+        return Err(Denial::Account(text.to_owned()).into());
+    }
+    let grant = proof.of(peer, &passwd.account);
+    if let Some(period) = check
+        && !grant.is_some_and(|grant| proof.suffices(grant, rule, period, now))
+    {
+        return Err(Refusal::Check {
+            rule: rule.origin.clone(),
+            period,
+            class: LoginClass::of(&passwd.account),
+        });
     }
     Ok(Authorized {
         peer: peer.clone(),
         passwd: passwd.clone(),
         rule: rule.clone(),
+        check: grant.cloned(),
     })
+}
+
+impl<'a> Proof<'a> {
+    /// The grant, if it speaks of this peer and such accounts.
+    fn of(self, peer: &Peer, account: &Account) -> Option<&'a CheckGrant> {
+        let grant = match self {
+            Self::None => return None,
+            Self::Grant(grant, _) | Self::Passed(grant) => grant,
+        };
+        grant.concerns(peer, account).then_some(grant)
+    }
+
+    fn suffices(
+        self,
+        grant: &CheckGrant,
+        rule: &SshRule,
+        period: CheckPeriod,
+        now: Timestamp,
+    ) -> bool {
+        match self {
+            Self::None => false,
+            Self::Grant(_, connection) => grant.is_recent(rule, period, connection, now),
+            Self::Passed(_) => true,
+        }
+    }
 }
 
 /// The peer as the document has it now: the one that the socket was bound to, with the same
@@ -118,13 +210,6 @@ fn current_peer<'a>(bound: &Bound, document: &'a PeerDocument, now: Timestamp) -
     (same && peer.is_current(now)).then_some(peer)
 }
 
-fn no_check(rule: &SshRule) -> Denial {
-    Denial::Account(format!(
-        "policy ({}) asks for an additional check, and this version of meshd has none",
-        rule.origin
-    ))
-}
-
 fn permitted_here(account: &Account, config: &Config) -> bool {
     let root = account.uid == 0;
     (config.permit_root || !root)
@@ -134,8 +219,9 @@ fn permitted_here(account: &Account, config: &Config) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use meshd_contract::identity::NodeId;
-    use meshd_contract::ssh_rule::{Action, CheckPeriod, Logins, Rights};
+    use meshd_contract::document::{Header, Version};
+    use meshd_contract::identity::{NodeId, Owner};
+    use meshd_contract::ssh_rule::{Action, Logins, Rights};
 
     use super::*;
     use crate::evidence::tests::{bound, document};
@@ -179,9 +265,11 @@ pub(crate) mod tests {
             login,
             Some(account),
             config,
+            Proof::None,
             Timestamp(1),
         )
         .map(|_| ())
+        .map_err(Refusal::finally)
     }
 
     #[test]
@@ -211,6 +299,7 @@ pub(crate) mod tests {
                 &login,
                 passwd,
                 &Config::default(),
+                Proof::None,
                 Timestamp(1),
             )
         };
@@ -228,14 +317,13 @@ pub(crate) mod tests {
             &login,
             Some(&alice),
             &Config::default(),
+            Proof::None,
             Timestamp(1),
         );
-        assert_eq!(
-            asked,
-            Err(Denial::Login {
-                name: "bob".to_owned()
-            })
-        );
+        let denied = Denial::Login {
+            name: "bob".to_owned(),
+        };
+        assert_eq!(asked, Err(denied.into()));
     }
 
     #[test]
@@ -266,14 +354,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_check_or_a_recorder_that_cannot_be_had_lets_nobody_in() {
+    fn a_recorder_that_cannot_be_had_lets_nobody_in() {
         let alice = passwd("alice", 1000);
-        let mut checked = document_for_alice();
-        checked.rules[0].action = Action::Check(CheckPeriod::Default);
-        assert!(matches!(
-            ask(&checked, &alice, &Config::default()),
-            Err(Denial::Account(_))
-        ));
         let mut recorded = document_for_alice();
         recorded.rules[0].rights.enforce_recorder = true;
         assert!(matches!(
@@ -282,14 +364,125 @@ pub(crate) mod tests {
         ));
     }
 
+    /// The same document, where the rule wants a check of this period.
+    fn checked(period: CheckPeriod) -> PeerDocument {
+        let mut document = document_for_alice();
+        document.rules[0].action = Action::Check(period);
+        document
+    }
+
+    /// Control's word for the peer of [`bound`].
+    fn grant() -> CheckGrant {
+        let peer = &document().peers[0];
+        let Owner::User(owner) = &peer.owner else {
+            panic!("a user's peer");
+        };
+        CheckGrant {
+            header: Header {
+                node: NodeId(1),
+                version: Version(1),
+                issued_at: Timestamp(1),
+                expires_at: Timestamp(100),
+            },
+            source: peer.node,
+            wireguard_key: peer.wireguard_key,
+            owner: owner.clone(),
+            class: LoginClass::Nonroot,
+            rule: "ssh[0]".to_owned(),
+            approved_at: Timestamp(1),
+            connection: None,
+        }
+    }
+
+    fn with(document: &PeerDocument, proof: Proof<'_>) -> Result<Authorized, Refusal> {
+        let (alice, config) = (passwd("alice", 1000), Config::default());
+        let login = &alice.account.login;
+        let account = Some(&alice);
+        authorize(
+            &bound(),
+            document,
+            login,
+            account,
+            &config,
+            proof,
+            Timestamp(2),
+        )
+    }
+
+    #[test]
+    fn a_check_rule_lets_in_with_a_recent_grant_only() {
+        let document = checked(CheckPeriod::Seconds(50));
+        let need = Err(Refusal::Check {
+            rule: "ssh[0]".to_owned(),
+            period: CheckPeriod::Seconds(50),
+            class: LoginClass::Nonroot,
+        });
+        assert_eq!(with(&document, Proof::None), need);
+        let grant = grant();
+        assert!(with(&document, Proof::Grant(&grant, "a")).is_ok());
+        for spoil in [
+            |grant: &mut CheckGrant| grant.class = LoginClass::Root,
+            |grant: &mut CheckGrant| grant.owner = "bob@example.com".to_owned(),
+            |grant: &mut CheckGrant| grant.source = NodeId(9),
+            |grant: &mut CheckGrant| grant.wireguard_key.0[0] ^= 1,
+            |grant: &mut CheckGrant| grant.rule = "ssh[1]".to_owned(),
+            |grant: &mut CheckGrant| grant.header.expires_at = Timestamp(2),
+            |grant: &mut CheckGrant| grant.approved_at = Timestamp(u64::MAX),
+            |grant: &mut CheckGrant| grant.connection = Some("b".to_owned()),
+        ] {
+            let mut spoiled = grant.clone();
+            spoil(&mut spoiled);
+            let asked = with(&document, Proof::Grant(&spoiled, "a"));
+            assert_eq!(asked, need, "{spoiled:?}");
+        }
+    }
+
+    #[test]
+    fn a_check_is_asked_of_nobody_whom_the_host_does_not_let_in() {
+        let document = checked(CheckPeriod::Default);
+        let alice = passwd("alice", 1000);
+        let listed = Config {
+            deny_logins: vec![alice.account.login.clone()],
+            ..Config::default()
+        };
+        let denied = Err(Denial::Login {
+            name: "alice".to_owned(),
+        });
+        assert_eq!(ask(&document, &alice, &listed), denied);
+    }
+
+    #[test]
+    fn a_check_that_was_passed_stays_passed_in_its_connection() {
+        let first = checked(CheckPeriod::Seconds(50));
+        let grant = grant();
+        let authorized = with(&first, Proof::Grant(&grant, "a")).expect("lets in");
+        assert_eq!(authorized.check(), Some(&grant));
+        let again = |authorized: &Authorized, document: &PeerDocument| {
+            authorized.again(&bound(), document, &Config::default(), Timestamp(400))
+        };
+        assert!(again(&authorized, &first).is_ok(), "the period has ended");
+        let mut moved = checked(CheckPeriod::Always);
+        moved.rules[0].origin = "ssh[7]".to_owned();
+        assert!(again(&authorized, &moved).is_ok());
+        let mut given_away = first.clone();
+        given_away.peers[0].owner = Owner::User("bob@example.com".to_owned());
+        assert!(again(&authorized, &given_away).is_err());
+        let never = with(&document_for_alice(), Proof::None).expect("lets in");
+        assert!(
+            again(&never, &first).is_err(),
+            "no check was passed, and one is needed now"
+        );
+    }
+
     #[test]
     fn the_right_ends_with_rule_peer_key_and_document() {
         let alice = passwd("alice", 1000);
         let (bound, config) = (bound(), Config::default());
         let login = &alice.account.login;
         let first = document_for_alice();
-        let authorized =
-            authorize(&bound, &first, login, Some(&alice), &config, Timestamp(1)).expect("lets in");
+        let (account, none) = (Some(&alice), Proof::None);
+        let authorized = authorize(&bound, &first, login, account, &config, none, Timestamp(1))
+            .expect("lets in");
         let again = |document: &PeerDocument, now| authorized.again(&bound, document, &config, now);
         assert_eq!(again(&first, Timestamp(2)).as_ref(), Ok(&authorized));
         assert!(

@@ -324,7 +324,7 @@ mod tests {
 
     use super::*;
     use crate::authorize::tests::{document_for_alice, passwd};
-    use crate::authorize::{Authorized, authorize};
+    use crate::authorize::{Authorized, Proof, authorize};
     use crate::config::Config;
     use crate::evidence::tests::bound;
 
@@ -487,6 +487,7 @@ mod tests {
             &login,
             Some(&account),
             &config,
+            Proof::None,
             Timestamp(1),
         )
         .ok()

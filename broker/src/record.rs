@@ -18,6 +18,8 @@ const FACILITY: &str = "10";
 pub enum Event {
     /// A peer has connected.
     Started,
+    /// Its login waits for a check.
+    Held,
     /// It may become the account that it asked for.
     Accepted,
     /// It may not.
@@ -34,8 +36,9 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Started,
+        Self::Held,
         Self::Accepted,
         Self::Denied,
         Self::ChannelOpened,
@@ -49,6 +52,7 @@ impl Event {
     pub fn message_id(self) -> &'static str {
         match self {
             Self::Started => "40339558d2fc4a8f91979c7ac20f35e4",
+            Self::Held => "8c1c4e7a5d0f4b6f9a3e2b7f6d1a9c54",
             Self::Accepted => "14d1c42f37964352a5f60e743d753678",
             Self::Denied => "bf4059aceefc4ac59a071dd31301cd37",
             Self::ChannelOpened => "593335a61c474803b823141a2df39a13",
@@ -61,6 +65,7 @@ impl Event {
     fn verb(self) -> &'static str {
         match self {
             Self::Started => "started",
+            Self::Held => "waits for a check",
             Self::Accepted => "accepted",
             Self::Denied => "denied",
             Self::ChannelOpened => "channel opened",
@@ -75,6 +80,7 @@ impl Event {
         match self {
             Self::Denied | Self::Revoked => "5",
             Self::Started
+            | Self::Held
             | Self::Accepted
             | Self::ChannelOpened
             | Self::ChannelEnded

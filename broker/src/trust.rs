@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use meshd_contract::check::CheckGrant;
 use meshd_contract::document::Version;
 use meshd_contract::identity::NodeId;
 use meshd_contract::key::PublicKey;
@@ -42,6 +43,9 @@ pub enum TrustError {
     /// The document is not to be believed.
     #[error("the peer document is refused: {0}")]
     Refused(#[from] SignedError),
+    /// A check grant is not to be believed.
+    #[error("the check grant is refused: {0}")]
+    Grant(#[source] SignedError),
     /// The highest version seen cannot be kept.
     #[error("cannot keep the version of the peer document in {path}: {source}")]
     Seen {
@@ -114,6 +118,20 @@ impl Files {
             remember(seen_path, seen, document.header.version)
         });
         Ok((document, remembered.err()))
+    }
+
+    /// Verifies control's word that a check was passed.
+    ///
+    /// # Errors
+    /// [`TrustError`] when it is not to be believed, such as one for another node.
+    pub fn check_grant(&self, text: &str, now: Timestamp) -> Result<CheckGrant, TrustError> {
+        let trust = self.pinned()?;
+        let expected = Expected {
+            node: trust.node,
+            now,
+            at_least: Version(0),
+        };
+        signed::open(text.as_bytes(), &trust.control_key, &expected).map_err(TrustError::Grant)
     }
 
     fn verified(

@@ -166,9 +166,11 @@ fn receive_bind(manager: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Refusal> {
     let (message, fds) = wire::receive(manager.as_fd())?;
     match message {
         FromManager::Bind => {}
-        FromManager::Describe | FromManager::End | FromManager::Unknown => {
-            return Err(Refusal::NotBind);
-        }
+        FromManager::Describe
+        | FromManager::End
+        | FromManager::Checking(_)
+        | FromManager::Checked(_)
+        | FromManager::Unknown => return Err(Refusal::NotBind),
     }
     let count = fds.len();
     let [tcp, link]: [OwnedFd; 2] = fds.try_into().map_err(|_| Refusal::Descriptors(count))?;

@@ -14,9 +14,13 @@
 //!   <- Described            (also unasked, when the login is permitted)
 //!   <- Login                (unasked: accepted, denied, revoked, ended)
 //!   End               ->    (as if access were revoked)
+//!   <- Check                (the login that is asked for waits for a sign-in)
+//!   Checking          ->
+//!   Checked           ->
 //!                                        Hello ->
 //!                           <- Sign            Signed ->
-//!                           <- Login           Permitted | Denied ->
+//!                           <- Login           Held ->
+//!                                              Permitted | Denied ->
 //!                           <- AllocatePty     Pty + master ->
 //!                           <- Release
 //!                           <- Open            Opened + fds | Failed ->
@@ -36,6 +40,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::{CheckNeed, CheckRefusal, Prompt};
 use crate::forward::{Endpoint, ForwardFailure, Origin};
 use crate::identity::NodeId;
 use crate::login_event::LoginEvent;
@@ -71,6 +76,10 @@ pub enum FromManager {
     Describe,
     /// End it, as if its right had ended.
     End,
+    /// The person can pass the check there.
+    Checking(Prompt),
+    /// The check that [`ToManager::Check`] asked for has come to its end.
+    Checked(CheckOutcome),
     /// What a newer manager says; it is passed over.
     #[serde(other)]
     Unknown,
@@ -104,6 +113,13 @@ pub enum ToManager {
     Described(Description),
     /// What has become of its login; told once, as it happens.
     Login(LoginEvent),
+    /// The login needs a check: have control ask for it, and say what comes of it.
+    Check {
+        /// What the login lacks.
+        need: CheckNeed,
+        /// A grant that the manager has kept did not do.
+        fresh: bool,
+    },
     /// What a newer worker says; it is passed over.
     #[serde(other)]
     Unknown,
@@ -111,6 +127,16 @@ pub enum ToManager {
 
 impl Message for ToManager {
     const ENCODING: Encoding = Encoding::Extensible;
+}
+
+/// How a check has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckOutcome {
+    /// With a grant ([`crate::check::CheckGrant`]), as control signed it.
+    Granted(String),
+    /// Without.
+    Refused(CheckRefusal),
 }
 
 /// How many connections may be open at a time; the manager keeps to it before it asks the broker.
@@ -368,6 +394,8 @@ pub enum ToSession {
         /// The signature's blob as SSH sends it (RFC 4253, section 6.6).
         signature: Vec<u8>,
     },
+    /// The login waits for a sign-in; the client is to be told where.
+    Held(Prompt),
     /// The login is permitted; channels may be opened.
     Permitted(Permitted),
     /// The login is not permitted; the connection is over.

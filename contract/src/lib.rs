@@ -9,7 +9,9 @@
 
 pub mod address;
 pub mod broker;
+pub mod check;
 pub mod document;
+pub mod duration;
 pub mod filter;
 pub mod forward;
 pub mod helper;

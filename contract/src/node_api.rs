@@ -9,6 +9,11 @@
 //! | `POST /v1/join/leave` | [`JoinWait`] | 204 |
 //! | `POST /v1/report` | [`Report`] | 204 |
 //! | `POST /v1/logins` | [`LoginReport`] | 204 |
+//! | `POST /v1/checks` | [`CheckRequest`] | [`CheckState`] |
+//! | `POST /v1/checks/wait` | [`CheckId`] | [`CheckState`], after up to [`CHECK_WAIT_SECONDS`] |
+//! | `POST /v1/checks/end` | [`CheckId`] | 204; nobody waits for it any more |
+//! | `POST /v1/checks/ahead` | [`AheadRequest`] | [`CheckState`] |
+//! | `POST /v1/checks/approved` | | a list of [`Approved`], what counts for logins from this node |
 //! | `GET /v1/documents` | | server-sent events, see below |
 //! | `POST /v1/logout` | | 204; the node is gone |
 //!
@@ -29,6 +34,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::address::MeshAddresses;
+use crate::check::{CheckNeed, CheckRefusal, LoginClass, Prompt};
 use crate::identity::{NodeId, NodeName};
 use crate::key::{PublicKey, WireGuardKey};
 use crate::login_event::LoginEvent;
@@ -162,6 +168,86 @@ pub struct LoginReport {
 
 /// The most events in one report; a report of so many of the longest fits into a request.
 pub const MAX_LOGIN_EVENTS: usize = 24;
+/// How long control keeps a request waiting for news of a check, in seconds.
+pub const CHECK_WAIT_SECONDS: u64 = 5;
+
+/// A login at the node lacks a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckRequest {
+    /// What it lacks.
+    pub need: CheckNeed,
+    /// Makes every request another one.
+    pub turn: u64,
+}
+
+/// Names a check that a node has asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckId {
+    /// As [`CheckState::Waiting`] named it.
+    pub id: String,
+    /// The connection that waits; empty for a check of [`AheadRequest`].
+    pub connection: String,
+    /// Makes every request another one.
+    pub turn: u64,
+}
+
+/// The owner of a node wants to be checked before logins need it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AheadRequest {
+    /// For how long.
+    pub seconds: u64,
+    /// For logins to which nodes: a tag (`tag:web`) or a node's name; none for all.
+    pub target: Option<String>,
+    /// For which accounts.
+    pub class: LoginClass,
+    /// Makes every request another one.
+    pub turn: u64,
+}
+
+/// What an owner has approved for logins from a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    /// For which accounts.
+    pub class: LoginClass,
+    /// At which node; none for more than one.
+    pub destination: Option<NodeName>,
+    /// As [`AheadRequest::target`] said.
+    pub target: Option<String>,
+    /// Whether it was asked for ahead.
+    pub is_ahead: bool,
+    /// When.
+    pub approved_at: Timestamp,
+    /// It counts no longer than until then; a rule may want a more recent one.
+    pub expires_at: Timestamp,
+}
+
+/// Where a check stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum CheckState {
+    /// The person has not answered.
+    Waiting {
+        /// Names it.
+        id: String,
+        /// What the person is to do.
+        prompt: Prompt,
+    },
+    /// The person has signed in, now or recently enough.
+    Granted {
+        /// The [`crate::check::CheckGrant`] for the node that asked, signed.
+        grant: String,
+    },
+    /// The person has approved what [`AheadRequest`] asked for.
+    Approved {
+        /// The end of it.
+        until: Timestamp,
+    },
+    /// There is nothing to wait for.
+    Refused {
+        /// Why.
+        reason: CheckRefusal,
+    },
+}
 
 /// An error as RFC 9457 writes it (`application/problem+json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -81,9 +81,7 @@ pub fn open<D: Document>(
     key: &PublicKey,
     expected: &Expected,
 ) -> Result<D, SignedError> {
-    let body = verified_body(D::KIND, text, key)?;
-    let document: D =
-        serde_json::from_slice(body).map_err(|error| SignedError::Body(error.to_string()))?;
+    let document: D = body(text, key)?;
     let header = document.header();
     if header.node != expected.node {
         return Err(SignedError::WrongNode {
@@ -101,6 +99,15 @@ pub fn open<D: Document>(
         return Err(SignedError::Expired(header.expires_at));
     }
     Ok(document)
+}
+
+/// The content of a document that is for whomever it is for, of any version and time.
+///
+/// # Errors
+/// [`SignedError`] for form, signature or content.
+pub fn body<D: Document>(text: &[u8], key: &PublicKey) -> Result<D, SignedError> {
+    let body = verified_body(D::KIND, text, key)?;
+    serde_json::from_slice(body).map_err(|error| SignedError::Body(error.to_string()))
 }
 
 /// Signs a text that is not for one node, such as control's identity.

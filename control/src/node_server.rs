@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::audit::{Actor, action};
 use crate::auth_key::SecretHash;
+use crate::checks::{self, Checks};
 use crate::clock::now;
 use crate::document_stream::{self, LastEventId};
 use crate::endpoint::endpoints;
@@ -36,6 +37,8 @@ pub(crate) struct NodeServer {
     pub(crate) hub: Arc<Hub>,
     /// Becomes true when control stops.
     pub(crate) stop: watch::Receiver<bool>,
+    /// What logins wait for.
+    pub(crate) checks: Arc<Checks>,
     identity: String,
     replays: Mutex<Replays>,
     /// How long the key of a user's node counts, in seconds.
@@ -54,6 +57,7 @@ impl NodeServer {
     pub(crate) fn new(
         store: Store,
         hub: Arc<Hub>,
+        checks: Arc<Checks>,
         key: &PrivateKey,
         certificate_hash: String,
         key_lifetime: u64,
@@ -68,6 +72,7 @@ impl NodeServer {
             store,
             hub,
             stop,
+            checks,
             identity: seal_text(Identity::KIND, &identity, key),
             replays: Mutex::default(),
             key_lifetime,
@@ -86,6 +91,7 @@ impl NodeServer {
             .route("/v1/logins", post(logins))
             .route("/v1/documents", get(documents))
             .route("/v1/logout", post(logout))
+            .merge(checks::router())
             .fallback(not_found)
             .method_not_allowed_fallback(async || ApiError::Method)
             .with_state(Arc::new(self))
@@ -115,7 +121,10 @@ impl NodeServer {
     }
 
     /// The same, for a node that is still part of the mesh.
-    async fn member(&self, request: Request<Body>) -> Result<(NodeId, SignedRequest), ApiError> {
+    pub(crate) async fn member(
+        &self,
+        request: Request<Body>,
+    ) -> Result<(NodeId, SignedRequest), ApiError> {
         let authenticated = self.authenticate(request).await?;
         match authenticated.state {
             NodeState::Member(_) => Ok((authenticated.node, authenticated.request)),

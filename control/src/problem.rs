@@ -109,6 +109,7 @@ fn refusal_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::WireGuardKeyTaken => (StatusCode::CONFLICT, "wireguard-key-taken"),
         Refusal::WireGuardKeyChanged(_) => (StatusCode::CONFLICT, "wireguard-key-changed"),
         Refusal::NoAddress => (StatusCode::INSUFFICIENT_STORAGE, "no-address"),
+        Refusal::TooManyChecks => (StatusCode::TOO_MANY_REQUESTS, "too-many-checks"),
         Refusal::NoNode(_) => (StatusCode::GONE, "node-gone"),
         Refusal::UserExists(_)
         | Refusal::NoUser(_)

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::admin::operations::Admin;
 use crate::admin::server::AdminSocket;
 use crate::audit::Actor;
+use crate::checks::{self, Checks};
 use crate::cli::ServeArguments;
 use crate::clock::now;
 use crate::engine::Engine;
@@ -81,10 +82,12 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
         state: arguments.state.clone(),
     };
     admin.warn_about_policy().await?;
+    let checks = Checks::new(store.clone(), key.clone(), url.clone());
     let hash = tls.certificate_hash.clone();
     let nodes = NodeServer::new(
         store.clone(),
         Arc::clone(&hub),
+        Arc::clone(&checks),
         &key,
         hash,
         arguments.key_expiry.0,
@@ -122,7 +125,8 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
     tasks.spawn(ephemeral.run(stopped.clone()));
     tasks.spawn(publisher.run(stopped.clone()));
     tasks.spawn(admin_socket.serve(admin, stopped.clone()));
-    let router = web::with(nodes.router().merge(web::router()), web);
+    let pages = web::router().merge(checks::pages(checks));
+    let router = web::with(nodes.router().merge(pages), web);
     tasks.spawn(crate::https::serve(listener, tls, router, stopped));
     tell_systemd(&NotifyState::Ready);
 

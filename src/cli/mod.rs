@@ -1,5 +1,6 @@
 //! The `mesh` command.
 
+mod check;
 mod client;
 mod completions;
 mod host;
@@ -60,6 +61,9 @@ enum Command {
         #[command(subcommand)]
         command: Option<sessions::Command>,
     },
+    /// Sign in now, so that logins from this host need no check for a while.
+    #[command(args_conflicts_with_subcommands = true)]
+    Check(check::Check),
     /// Print this node's addresses.
     Ip {
         /// Only the IPv4 address.
@@ -212,6 +216,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
             None => sessions::list(&mut Client::connect(socket)?, *json)?,
             Some(command) => sessions::run(socket, command)?,
         },
+        Command::Check(check) => check::run(socket, check)?,
         Command::Ip { v4, v6 } => status::ip(&mut Client::connect(socket)?, *v4, *v6)?,
         Command::Whois { who, json } => {
             status::whois(&mut Client::connect(socket)?, who, *json)?;

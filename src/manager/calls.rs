@@ -38,6 +38,8 @@ impl Daemon {
             // Whoever may end the use of the mesh may end a connection.
             Request::Kill { .. } => true,
             Request::Await | Request::Status | Request::Sessions | Request::Whois { .. } => false,
+            // Whoever asks, only the owner of this host can approve.
+            Request::Check { .. } | Request::CheckNews { .. } | Request::Approved => false,
         };
         if needs_root && !is_root {
             return send(reply, error(&Error::NeedsRoot));
@@ -58,6 +60,9 @@ impl Daemon {
             Request::Status => send(reply, Response::Status(Box::new(self.status().await))),
             Request::Sessions => self.sessions(reply),
             Request::Kill { connection } => self.kill(connection, reply),
+            request @ (Request::Check { .. } | Request::CheckNews { .. } | Request::Approved) => {
+                self.check(request, reply);
+            }
             Request::Whois { who } => {
                 let found = self.whois(&who).await;
                 let node = found.map(|node| Response::Node(Box::new(node)));
@@ -104,6 +109,16 @@ impl Daemon {
                 reply,
                 killed.map_or_else(|e| error(&e), |()| Response::Done),
             );
+            Done::Asked
+        });
+    }
+
+    /// Control may take a while; nothing else waits for it.
+    fn check(&mut self, request: Request, reply: oneshot::Sender<Response>) {
+        let checks = self.service.checks.clone();
+        self.tasks.spawn(async move {
+            let answered = checks.answer(request).await;
+            send(reply, answered.unwrap_or_else(|e| error(&e)));
             Done::Asked
         });
     }

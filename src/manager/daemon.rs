@@ -27,7 +27,7 @@ use super::keeping::Repairs;
 use super::kernel_events::{KernelEvents, Touched};
 use super::mesh::{self, Mesh};
 use super::options::Options;
-use super::ssh::{LoginEvents, Service};
+use super::ssh::{Checks, Contact, LoginEvents, Service};
 use super::ssh_hosts::SshHosts;
 use super::state::{Membership, State, StateFile};
 use crate::local_api::Response;
@@ -111,7 +111,8 @@ impl Daemon {
         let (to_here, from_control) = mpsc::channel(QUEUE);
         let ssh = broker::watch(options.broker_socket.clone());
         let ssh_hosts = SshHosts::beside(&options.socket);
-        let service = Service::take_back(left, FdStore::from_environment()).await;
+        let checks = Checks::new(options.state.clone());
+        let service = Service::take_back(left, FdStore::from_environment(), checks).await;
         Ok(Self {
             options,
             file,
@@ -233,6 +234,13 @@ impl Daemon {
             self.documents = Some(documents);
         }
         self.follow(&state, &membership);
+        let contact = credentials(&state, &membership)
+            .map(|(server, credentials)| Contact {
+                server,
+                credentials,
+            })
+            .ok();
+        self.service.checks.set_contact(contact);
         self.refresh().await;
     }
 
@@ -246,6 +254,7 @@ impl Daemon {
     /// Ends the use of the mesh in this process, and leaves what is in the kernel.
     pub(super) fn let_go(&mut self) -> Option<Mesh> {
         self.follower = None;
+        self.service.checks.set_contact(None);
         self.untaken.clear();
         // What the old stream has brought is for the old node.
         while self.from_control.try_recv().is_ok() {}

@@ -3,7 +3,9 @@
 //! No byte of them is read here: the socket goes to root's worker, which finds out by itself whose
 //! it is.
 
+mod checks;
 mod connections;
+mod grants;
 mod hand_off;
 mod kept;
 mod login_events;
@@ -24,6 +26,7 @@ use tokio::sync::watch as latest;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub use checks::{Checks, Contact};
 pub use connections::Connections;
 pub use login_events::LoginEvents;
 pub use service::Service;

@@ -10,7 +10,8 @@ use meshd_contract::forward::Endpoint;
 use russh::keys::PublicKey;
 use russh::keys::ssh_key::HashAlg;
 use russh::server::{
-    Auth, ChannelOpenHandle, Config, Handle, Handler, Msg, RunningSession, Session, run_stream,
+    Auth, ChannelOpenHandle, Config, Handle, Handler, Msg, Response, RunningSession, Session,
+    run_stream,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, MethodSet, SshId};
 use tokio::sync::mpsc;
@@ -351,6 +352,15 @@ impl Handler for Client {
                 Ok(Some(Auth::Pending(0)))
             }
         }
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        _user: &str,
+        _submethods: &str,
+        _response: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        Ok(self.shared.authentication.responded())
     }
 
     async fn channel_open_session(

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use meshd_contract::broker::{Denial, ExitStatus, FromSession, Hello, Open, ToSession};
+use meshd_contract::check::{FIRST_WORD_SECONDS, HOLD_SECONDS, Prompt};
 use meshd_contract::wire::{self, WireError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -30,6 +31,9 @@ const SEND_DEADLINE: Duration = Duration::from_secs(60);
 /// Somewhat longer than the worker waits.
 const FORWARD_MARGIN: Duration = Duration::from_secs(20);
 
+/// Words of the worker about a login that may wait.
+const VERDICTS: usize = 8;
+
 /// Messages that one channel may be behind; the worker sends a handful for each.
 const CHANNEL_QUEUE: usize = 64;
 
@@ -49,11 +53,40 @@ pub(super) enum ToChannel {
 }
 
 /// The worker's decision about a login.
+#[derive(Debug, Clone)]
 pub(super) enum Verdict {
     /// Channels may be opened.
     Permitted,
     /// The connection is over.
     Denied(Denial),
+    /// Not yet: the user is to sign in first.
+    Held(Prompt),
+}
+
+/// What the worker says of a login, in turn.
+pub(super) struct Verdicts {
+    received: mpsc::Receiver<Verdict>,
+    /// How long the next word may take.
+    patience: Duration,
+    /// How long one may take that the worker needs no person for.
+    answer: Duration,
+}
+
+impl Verdicts {
+    /// The next word.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub(super) async fn next(&mut self) -> Result<Verdict, Unanswered> {
+        let verdict = match timeout(self.patience, self.received.recv()).await {
+            Err(_) => return Err(Unanswered::Late),
+            Ok(verdict) => verdict.ok_or(Unanswered::Gone)?,
+        };
+        if let Verdict::Held(_) = verdict {
+            self.patience = self.answer + Duration::from_secs(HOLD_SECONDS);
+        }
+        Ok(verdict)
+    }
 }
 
 /// Why the link ended.
@@ -120,7 +153,7 @@ pub(super) struct Worker {
 #[derive(Default)]
 struct Routes {
     signature: Option<oneshot::Sender<Vec<u8>>>,
-    verdict: Option<oneshot::Sender<Verdict>>,
+    verdicts: Option<mpsc::Sender<Verdict>>,
     channels: HashMap<u32, mpsc::Sender<ToChannel>>,
     last_channel: u32,
 }
@@ -186,11 +219,15 @@ impl Worker {
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub(super) async fn login(&self, name: Vec<u8>) -> Result<Verdict, Unanswered> {
-        let (answer, verdict) = oneshot::channel();
-        self.routes().verdict = Some(answer);
+    pub(super) async fn login(&self, name: Vec<u8>) -> Result<Verdicts, Unanswered> {
+        let (words, received) = mpsc::channel(VERDICTS);
+        self.routes().verdicts = Some(words);
         self.send(&FromSession::Login { name }).await?;
-        answered(self.answer, verdict).await
+        Ok(Verdicts {
+            received,
+            patience: self.answer + Duration::from_secs(FIRST_WORD_SECONDS),
+            answer: self.answer,
+        })
     }
 
     /// What the connection has carried.
@@ -228,6 +265,7 @@ impl Worker {
                 let waiting = self.routes().signature.take();
                 return deliver(waiting, signature, "a signature");
             }
+            ToSession::Held(prompt) => return self.verdict(Verdict::Held(prompt)),
             ToSession::Permitted(_) => return self.verdict(Verdict::Permitted),
             ToSession::Denied(denial) => return self.verdict(Verdict::Denied(denial)),
             ToSession::Revoked => return Err(LinkEnd::Revoked),
@@ -266,8 +304,19 @@ impl Worker {
     }
 
     fn verdict(&self, verdict: Verdict) -> Result<(), LinkEnd> {
-        let waiting = self.routes().verdict.take();
-        deliver(waiting, verdict, "a decision")
+        let unexpected = LinkEnd::Unexpected("a decision");
+        let mut routes = self.routes();
+        let words = routes.verdicts.as_ref().ok_or(unexpected)?;
+        let sent = words.try_send(verdict.clone());
+        if !matches!(verdict, Verdict::Held(_)) {
+            routes.verdicts = None;
+        }
+        match sent {
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err(LinkEnd::Unexpected("more than one login can take"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sends a message from where nothing can wait. Without room for it the worker counts one

@@ -1,5 +1,6 @@
 //! Joining by a page: `mesh up` without an auth key, and a person with a browser.
 
+#[path = "../person.rs"]
 mod person;
 
 use meshd_lab::{DEADLINE, Mesh, Running, Terminal, wait_for};

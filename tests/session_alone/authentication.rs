@@ -1,15 +1,18 @@
 //! Who comes in, and what the others hear.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use meshd_contract::broker::Denial;
+use meshd_contract::check::Prompt;
 use russh::MethodKind;
 use russh::client::{AuthResult, KeyboardInteractiveAuthResponse};
 use russh::keys::PrivateKeyWithHashAlg;
 
 use crate::client::{Server, run, text};
 use crate::library::{any_key, block_on, client};
-use crate::worker::Manners;
+use crate::worker::{Manners, Order};
 
 #[test]
 fn a_denial_is_one_sentence() {
@@ -156,6 +159,88 @@ fn every_method_is_decided_alike() {
             "{reply:?}"
         );
     });
+}
+
+fn held() -> Server {
+    let prompt = Prompt {
+        url: "https://control.example.com/check/x".to_owned(),
+        number: 42,
+    };
+    Server::new(Manners {
+        prompt: Some(prompt),
+        login_grace: 1,
+        ..Manners::default()
+    })
+}
+
+#[test]
+fn a_client_that_hides_banners_is_told_in_a_dialogue_where_to_sign_in() {
+    block_on(async {
+        let server = held();
+        let mut session = client(&server).await;
+        let refused = session.authenticate_none("alice").await.expect("a reply");
+        let AuthResult::Failure {
+            remaining_methods, ..
+        } = refused
+        else {
+            panic!("accepted");
+        };
+        assert!(remaining_methods.contains(&MethodKind::KeyboardInteractive));
+        let dialogue = session
+            .authenticate_keyboard_interactive_start("alice", None)
+            .await
+            .expect("a reply");
+        let KeyboardInteractiveAuthResponse::InfoRequest {
+            instructions,
+            prompts,
+            ..
+        } = dialogue
+        else {
+            panic!("no dialogue: {dialogue:?}");
+        };
+        assert!(instructions.contains("/check/x\n"), "{instructions}");
+        assert!(instructions.contains("number: 42"), "{instructions}");
+        assert!(prompts.is_empty(), "{prompts:?}");
+        let orders = server.worker(|worker| worker.orders.clone());
+        let (answered, ()) = tokio::join!(
+            session.authenticate_keyboard_interactive_respond(Vec::new()),
+            async {
+                // Longer than the time to log in.
+                tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+                orders.send(Order::Release).expect("a worker");
+            }
+        );
+        let answered = answered.expect("a reply");
+        assert!(
+            matches!(answered, KeyboardInteractiveAuthResponse::Success),
+            "{answered:?}"
+        );
+    });
+}
+
+#[test]
+fn a_client_that_shows_banners_waits_with_its_first_request() {
+    let server = held();
+    let mut ssh = server.ssh(&[], &["echo", "in"]);
+    ssh.stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut ssh = ssh.spawn().expect("ssh");
+    let mut said = BufReader::new(ssh.stderr.take().expect("a pipe")).lines();
+    let mut next = || said.next().expect("a line").expect("text");
+    let shown: Vec<String> = (0..3).map(|_| next()).collect();
+    assert_eq!(
+        shown,
+        [
+            "# meshd requires an additional check.",
+            "# To authenticate, visit: https://control.example.com/check/x",
+            "# The page asks for this number: 42",
+        ]
+    );
+    server.worker(|worker| worker.orders.send(Order::Release).expect("a worker"));
+    assert_eq!(next(), "# Authentication checked with meshd.");
+    let output = ssh.wait_with_output().expect("an end");
+    assert_eq!(text(&output.stdout), "in\n");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use meshd_contract::broker::{
     Denial, ExitStatus, FromSession, Hello, Open, OpenKind, Permitted, ToSession,
 };
+use meshd_contract::check::Prompt;
 use meshd_contract::forward::ForwardFailure;
 use meshd_contract::wire;
 use nix::pty::openpty;
@@ -24,6 +25,8 @@ pub(crate) struct Manners {
     pub(crate) max_channels: u32,
     /// The login that is permitted.
     pub(crate) permitted: &'static str,
+    /// Where the user is to sign in first; the login is permitted when the test releases it.
+    pub(crate) prompt: Option<Prompt>,
     /// What another login hears.
     pub(crate) denial: Option<Denial>,
     /// Shown before the output of a shell.
@@ -48,6 +51,7 @@ impl Default for Manners {
             login_grace: 30,
             max_channels: 10,
             permitted: "alice",
+            prompt: None,
             denial: None,
             notice: None,
             failure: None,
@@ -69,7 +73,7 @@ pub(crate) enum Order {
     Revoke,
     /// End, and with it the link.
     Die,
-    /// Start what was held back.
+    /// Start what was held back, or permit the login that was.
     Release,
 }
 
@@ -202,6 +206,10 @@ impl State {
                     );
                     return;
                 }
+                Ok(Order::Release) if self.manners.prompt.take().is_some() => {
+                    let login = self.manners.permitted.to_owned();
+                    self.send(&ToSession::Permitted(Permitted { login }), &[]);
+                }
                 Ok(Order::Release) => {
                     let held: Vec<Open> = self.held.lock().expect("no panic").drain(..).collect();
                     held.into_iter().for_each(|open| self.start(open));
@@ -269,6 +277,9 @@ impl State {
         let name = String::from_utf8_lossy(name).into_owned();
         self.note(format!("login {name}"));
         if name == self.manners.permitted {
+            if let Some(prompt) = self.manners.prompt.clone() {
+                return self.send(&ToSession::Held(prompt), &[]);
+            }
             self.send(&ToSession::Permitted(Permitted { login: name }), &[]);
         } else if name != "frozen" {
             let denial = self.manners.denial.clone();

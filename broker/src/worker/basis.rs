@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use meshd_contract::broker::Denial;
+use meshd_contract::check::CheckGrant;
 use meshd_contract::document::Version;
 use meshd_contract::login::Login;
 use meshd_contract::paths;
@@ -13,7 +14,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::{Refusal, now};
 use crate::account::{self, check_shell};
-use crate::authorize::{Authorized, authorize};
+use crate::authorize::{Authorized, Proof, Refusal as NotAuthorized, authorize};
 use crate::config::Config;
 use crate::evidence::{self, Bound, Caller};
 use crate::pam::{AccountChecked, Pam};
@@ -127,8 +128,12 @@ impl Basis {
 
     /// Policy, account, shell, PAM: in this order, so that only what policy permits is told from
     /// what does not exist.
-    pub(super) fn decide(&self, name: &[u8]) -> Result<(AccountChecked, Pam), Denial> {
-        let authorized = self.authorize(name)?;
+    pub(super) fn decide(
+        &self,
+        name: &[u8],
+        grant: Option<&CheckGrant>,
+    ) -> Result<(AccountChecked, Pam), NotAuthorized> {
+        let authorized = self.authorize(name, grant)?;
         check_shell(authorized.passwd()).map_err(|error| Denial::Account(error.to_string()))?;
         let mut pam = Pam::start(&self.bound, &authorized).map_err(|error| {
             self.records.note(&error.to_string());
@@ -143,16 +148,28 @@ impl Basis {
         Ok((checked, pam))
     }
 
-    fn authorize(&self, name: &[u8]) -> Result<Authorized, Denial> {
+    fn authorize(
+        &self,
+        name: &[u8],
+        grant: Option<&CheckGrant>,
+    ) -> Result<Authorized, NotAuthorized> {
         let (bound, document, config) = (&self.bound, &self.document, &self.config);
         let Ok(login) = Login::from_bytes(name) else {
-            return Err(self.no_login(name));
+            return Err(self.no_login(name).into());
         };
         let passwd = account::find(&login).map_err(|error| {
             self.records.note(&error.to_string());
             Denial::Account(error.to_string())
         })?;
-        authorize(bound, document, &login, passwd.as_ref(), config, now())
+        let connection = self.records.connection();
+        let proof = grant.map_or(Proof::None, |grant| Proof::Grant(grant, connection));
+        let passwd = passwd.as_ref();
+        authorize(bound, document, &login, passwd, config, proof, now())
+    }
+
+    /// Control's word that a check was passed, if it can be believed.
+    pub(super) fn check_grant(&self, text: &str) -> Result<CheckGrant, TrustError> {
+        self.files.check_grant(text, now())
     }
 
     /// The denial of something that is no login name: as for a name that no account has.
@@ -169,11 +186,12 @@ impl Basis {
                 &nobody,
                 None,
                 &self.config,
+                Proof::None,
                 now(),
             )
         });
         match nobody {
-            Ok(Err(Denial::Node)) => Denial::Node,
+            Ok(Err(NotAuthorized::Denied(Denial::Node))) => Denial::Node,
             _ => Denial::Login { name },
         }
     }

@@ -2,13 +2,16 @@
 //! clock.
 
 mod forwarding;
+mod hold;
 mod login;
 mod waiting;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use meshd_contract::broker::{Denial, Description, FromSession, Leaving, Open, ToSession};
+use meshd_contract::broker::{
+    Denial, Description, FromSession, Leaving, Open, ToManager, ToSession,
+};
 use meshd_contract::identity::NodeId;
 use meshd_contract::login_event::{LoginEvent, LoginEventKind};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -28,6 +31,7 @@ use crate::host_keys::HostKeys;
 use crate::machine::{Machine, Request};
 use crate::pam::AccountChecked;
 use crate::record::{self, Event};
+use hold::Hold;
 use waiting::session_limit;
 
 /// One SSH connection, from the running session process to its end.
@@ -41,6 +45,10 @@ pub(super) struct Connection {
     forwards: Forwards,
     overseer: Overseer,
     started: Instant,
+    /// Until then a login must be permitted.
+    login_until: Instant,
+    /// The login that waits for a check.
+    hold: Option<Hold>,
     traffic: Traffic,
     /// The account, from the moment when its login was permitted.
     login: Option<String>,
@@ -76,6 +84,7 @@ impl Connection {
     ) -> Self {
         let started = Instant::now();
         let limits = &basis.config.limits;
+        let login_until = started + waiting::login_grace(&basis.config);
         let machine = Machine::new(
             host_keys.count(),
             limits.channels as usize,
@@ -92,6 +101,8 @@ impl Connection {
             signals,
             overseer: Overseer::none(),
             started,
+            login_until,
+            hold: None,
             traffic: Traffic::default(),
             login: None,
             leaving: None,
@@ -189,6 +200,7 @@ impl Connection {
         }
         self.recheck();
         self.end_if_revoked()?;
+        self.end_hold_if_in_vain();
         self.end_if_late()?;
         self.end_if_kept()?;
         self.hear_helper(ready.helper);
@@ -255,6 +267,7 @@ impl Connection {
         });
         let grace = Duration::from_secs(self.basis.config.limits.kill_grace.into());
         self.revoked_until = Some(Instant::now() + grace);
+        self.hold = None;
         self.machine.end();
         self.session.tell(&ToSession::Revoked, &[]);
         self.forwards.close();
@@ -264,11 +277,21 @@ impl Connection {
 
     fn hear_overseer(&mut self) {
         match self.overseer.hear() {
-            Some(Order::Describe) => self.overseer.tell(self.describe()),
+            Some(Order::Describe) => self.introduce(),
+            Some(Order::Checking(prompt)) => self.show_check(prompt),
+            Some(Order::Checked(outcome)) => self.end_hold(outcome),
             Some(Order::End) if self.revoked_until.is_none() => {
                 self.revoke("an administrator has ended the connection");
             }
             Some(Order::End) | None => {}
+        }
+    }
+
+    /// A manager that asks may be a new one, which does not know what this connection waits for.
+    fn introduce(&self) {
+        self.overseer.tell(&ToManager::Described(self.describe()));
+        if let Some(hold) = &self.hold {
+            self.overseer.tell(&hold.question());
         }
     }
 

@@ -1,9 +1,10 @@
-//! The manager's socket, for as long as this worker lives: it may ask what the connection is, and
-//! have it ended, and it hears what becomes of the login.
+//! The manager's socket, for as long as this worker lives: it may ask what the connection is,
+//! have it ended, and brings what comes of a check; it hears what becomes of the login.
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use meshd_contract::broker::{Description, FromManager, ToManager};
+use meshd_contract::broker::{CheckOutcome, FromManager, ToManager};
+use meshd_contract::check::Prompt;
 use meshd_contract::login_event::LoginEvent;
 use meshd_contract::wire::{self, WireError};
 use nix::fcntl::{F_SETFL, OFlag, fcntl};
@@ -11,11 +12,13 @@ use nix::fcntl::{F_SETFL, OFlag, fcntl};
 /// The manager, until it has gone; that is no reason to end the connection.
 pub(super) struct Overseer(Option<OwnedFd>);
 
-/// What the manager asks for.
+/// What the manager asks for, or brings.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Order {
     Describe,
     End,
+    Checking(Prompt),
+    Checked(CheckOutcome),
 }
 
 impl Overseer {
@@ -40,6 +43,8 @@ impl Overseer {
         match wire::receive::<FromManager>(socket.as_fd()) {
             Ok((FromManager::Describe, _)) => Some(Order::Describe),
             Ok((FromManager::End, _)) => Some(Order::End),
+            Ok((FromManager::Checking(prompt), _)) => Some(Order::Checking(prompt)),
+            Ok((FromManager::Checked(outcome), _)) => Some(Order::Checked(outcome)),
             Ok((FromManager::Unknown, _)) | Err(WireError::WouldBlock) => None,
             Ok((FromManager::Bind, _))
             | Err(
@@ -56,16 +61,14 @@ impl Overseer {
     }
 
     /// Never waits: a manager that does not read is told nothing.
-    pub(super) fn tell(&self, description: Description) {
+    pub(super) fn tell(&self, message: &ToManager) {
         if let Some(socket) = &self.0 {
-            let _ = wire::send(socket.as_fd(), &ToManager::Described(description), &[]);
+            let _ = wire::send(socket.as_fd(), message, &[]);
         }
     }
 
     /// Never waits either; the journal has it in any case.
     pub(super) fn happened(&self, event: LoginEvent) {
-        if let Some(socket) = &self.0 {
-            let _ = wire::send(socket.as_fd(), &ToManager::Login(event.tidied()), &[]);
-        }
+        self.tell(&ToManager::Login(event.tidied()));
     }
 }

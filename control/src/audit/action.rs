@@ -12,6 +12,12 @@ pub(crate) const USER_DELETE: &str = "user.delete";
 pub(crate) const ACCOUNT_SET: &str = "account.set";
 /// A user has signed in.
 pub(crate) const SIGN_IN: &str = "sign-in";
+/// The owner of a host has approved a login that waited, or logins ahead.
+pub(crate) const CHECK_APPROVE: &str = "check.approve";
+/// The owner has refused.
+pub(crate) const CHECK_REFUSE: &str = "check.refuse";
+/// Another number was chosen, or somebody else has answered.
+pub(crate) const CHECK_FAIL: &str = "check.fail";
 /// An auth key was made.
 pub(crate) const AUTH_KEY_CREATE: &str = "auth-key.create";
 /// An auth key was removed.

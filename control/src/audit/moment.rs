@@ -6,7 +6,7 @@ use meshd_contract::time::Timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::duration::Seconds;
+use meshd_contract::duration::Seconds;
 
 /// A point in time as a person names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

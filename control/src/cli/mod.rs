@@ -10,10 +10,10 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use meshd_contract::duration::Seconds;
 use meshd_contract::identity::{NodeName, is_domain};
 
 use crate::audit::Moment;
-use crate::duration::Seconds;
 use crate::oidc::OidcArguments;
 use crate::public_url::PublicUrl;
 use crate::role::{self, Role};

@@ -6,6 +6,7 @@
 mod accounts;
 mod audit;
 mod auth_keys;
+mod checks;
 mod documents;
 mod identities;
 mod joins;
@@ -29,6 +30,7 @@ use thiserror::Error;
 
 pub(crate) use accounts::{Account, Invitation};
 pub(crate) use auth_keys::{AuthKeyRow, NewAuthKey};
+pub(crate) use checks::{Answer, Approval, Check, Period, Subject};
 pub(crate) use documents::{Farewell, Issued, Kind, Sealed};
 pub(crate) use joins::{JoinRow, Joining, NewJoin};
 pub(crate) use nodes::{NodeRow, NodeState};
@@ -38,12 +40,17 @@ pub(crate) use snapshot::LeavingRow;
 pub(crate) use users::UserRow;
 pub(crate) use web_sessions::NewWebSession;
 
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "mesh", include_str!("../../migrations/0001_mesh.sql")),
     (
         2,
         "key expiry",
         include_str!("../../migrations/0002_key_expiry.sql"),
+    ),
+    (
+        3,
+        "checks",
+        include_str!("../../migrations/0003_checks.sql"),
     ),
     (
         4,
@@ -122,6 +129,9 @@ pub(crate) enum Refusal {
     /// Not the number of an auth key.
     #[error("there is no auth key {0}; `meshd-control authkeys list` shows all")]
     NoAuthKey(u64),
+    /// More logins of a node wait than anybody can answer.
+    #[error("too many logins of this node wait for a check; try again later")]
+    TooManyChecks,
     /// A secret that control never made, or whose key was deleted.
     #[error("control does not know this auth key; make one with `meshd-control authkeys create`")]
     AuthKeyUnknown,

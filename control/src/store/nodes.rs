@@ -109,6 +109,15 @@ impl Store {
         node(&row)
     }
 
+    /// The node of the mesh with this number.
+    pub(crate) async fn node(&self, id: NodeId) -> Result<Option<NodeRow>, StoreError> {
+        let row = sqlx::query(NODE_COLUMNS!("WHERE deleted_at IS NULL AND id = ?"))
+            .bind(to_sql(id.0))
+            .fetch_optional(&self.reader)
+            .await?;
+        row.as_ref().map(node).transpose()
+    }
+
     /// Removes a node from the mesh; `why` is one of the actions that say so.
     pub(crate) async fn delete_node(
         &self,

@@ -33,7 +33,7 @@ use tokio::sync::watch;
 
 pub(crate) use csrf::Posted;
 pub(crate) use error::WebError;
-pub(crate) use page::{page, redirect};
+pub(crate) use page::{page, page_for, redirect};
 pub(crate) use session::SignedIn;
 pub(crate) use token::Token;
 pub(crate) use totp::Secret as TotpSecret;

@@ -39,7 +39,7 @@ pub(crate) fn page(title: &str, content: &Markup) -> Response {
 }
 
 /// A page for somebody who is signed in, with the way out.
-pub(super) fn page_for(signed_in: &SignedIn, title: &str, content: &Markup) -> Response {
+pub(crate) fn page_for(signed_in: &SignedIn, title: &str, content: &Markup) -> Response {
     let way_out = html! {
         header {
             span { (signed_in.login) }

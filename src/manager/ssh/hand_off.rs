@@ -83,7 +83,10 @@ impl Sockets {
                 connection, limits, ..
             } => Taken { connection, limits },
             ToManager::Refused { reason } => return Err(HandOffError::Refused(reason)),
-            ToManager::Described(_) | ToManager::Login(_) | ToManager::Unknown => {
+            ToManager::Described(_)
+            | ToManager::Login(_)
+            | ToManager::Check { .. }
+            | ToManager::Unknown => {
                 return Err(WireError::Malformed.into());
             }
         };

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use super::checks::Checks;
 use super::connections::{Connections, Slot};
 use super::hand_off::{self, HandOffError, Taken};
 use super::kept::{self, Key, LISTENER};
@@ -19,21 +20,35 @@ use crate::manager::fd_store::{FdStore, Left};
 use crate::manager::socket;
 
 /// The connections and the descriptors that are kept over a restart; shared by all who accept.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Service {
     /// The connections.
     pub connections: Connections,
+    /// What logins wait for.
+    pub checks: Checks,
     store: FdStore,
     /// Listeners of the earlier manager that nobody has claimed yet.
     listeners: Arc<Mutex<Vec<OwnedFd>>>,
 }
 
 impl Service {
+    /// One of which nothing is kept over a restart.
+    #[cfg(test)]
+    pub(super) fn without_store(checks: Checks) -> Self {
+        Self {
+            connections: Connections::default(),
+            checks,
+            store: FdStore::default(),
+            listeners: Arc::default(),
+        }
+    }
+
     /// Goes on with what an earlier manager has left. Needs the runtime.
-    pub async fn take_back(left: Vec<Left>, store: FdStore) -> Self {
+    pub async fn take_back(left: Vec<Left>, store: FdStore, checks: Checks) -> Self {
         let kept = kept::sort(left);
         let service = Self {
             connections: Connections::default(),
+            checks,
             store,
             listeners: Arc::new(Mutex::new(kept.listeners)),
         };
@@ -123,7 +138,9 @@ impl Service {
         slot.set_limits(taken.limits);
         let (orders, received) = mpsc::channel(ORDERS);
         slot.is_served(&connection, orders);
-        Watch::new(worker, Some(link), slot).run(received).await;
+        Watch::new(worker, Some(link), slot, self.checks.clone())
+            .run(received)
+            .await;
         tracing::info!(%peer, connection, "an SSH connection has ended");
         self.forget(&key).await;
     }
@@ -157,7 +174,7 @@ impl Service {
         let link = link.map(Packets::new).transpose();
         match (Packets::new(worker), link) {
             (Ok(worker), Ok(link)) => {
-                Watch::new(worker, link, slot)
+                Watch::new(worker, link, slot, self.checks.clone())
                     .unproven()
                     .run(received)
                     .await;

@@ -78,7 +78,7 @@ fn tcp_pair() -> (std::net::TcpStream, TcpStream) {
 }
 
 fn service(connections: &Connections) -> Service {
-    let mut service = Service::default();
+    let mut service = Service::without_store(checks());
     service.connections = connections.clone();
     service
 }
@@ -115,6 +115,11 @@ async fn until(mut so: impl FnMut() -> bool) {
     }
 }
 
+/// Nobody is asked for a check in these tests.
+fn checks() -> Checks {
+    Checks::new(PathBuf::from("/nonexistent"))
+}
+
 #[tokio::test]
 async fn a_connection_is_counted_until_worker_and_session_process_have_ended() {
     let connections = Connections::default();
@@ -148,7 +153,9 @@ async fn a_refusal_closes_the_connection() {
         },
     );
     let (mut client, server) = tcp_pair();
-    let refused = Service::default().hand_over(server, &path, &key()).await;
+    let refused = Service::without_store(checks())
+        .hand_over(server, &path, &key())
+        .await;
     assert!(matches!(refused, Err(HandOffError::Refused(reason)) if reason == "no peer"));
     drop(broker.join().expect("answers"));
     assert_eq!(client.read(&mut [0; 1]).expect("reads the end"), 0);
@@ -158,7 +165,9 @@ async fn a_refusal_closes_the_connection() {
 async fn without_a_broker_the_error_names_its_unit() {
     let (_client, server) = tcp_pair();
     let path = Path::new("/nonexistent/broker.sock");
-    let refused = Service::default().hand_over(server, path, &key()).await;
+    let refused = Service::without_store(checks())
+        .hand_over(server, path, &key())
+        .await;
     let message = refused.expect_err("is refused").to_string();
     assert!(message.contains("meshd-ssh"), "{message}");
 }
@@ -282,7 +291,7 @@ async fn the_next_manager_goes_on_with_a_connection() {
     let path = directory.path().join("broker.sock");
     let broker = answering(broker(&path), bound());
     let (_client, server) = tcp_pair();
-    let first = Service::take_back(Vec::new(), keeper.store.clone()).await;
+    let first = Service::take_back(Vec::new(), keeper.store.clone(), checks()).await;
     let slot = first.connections.take(NodeId(2), ADDRESS).expect("is free");
     let task = tokio::spawn(first.clone().serve(server, ADDRESS, slot, path));
     first.connections.handed_over().await;
@@ -290,7 +299,7 @@ async fn the_next_manager_goes_on_with_a_connection() {
     let left = vec![kept(&keeper).await, kept(&keeper).await];
     // As when the process is killed: nothing is forgotten.
     task.abort();
-    let next = Service::take_back(left, keeper.store.clone()).await;
+    let next = Service::take_back(left, keeper.store.clone(), checks()).await;
     assert!(task.await.is_err());
     let asking = next.connections.clone();
     let listed = tokio::spawn(async move { asking.sessions().await });
@@ -319,7 +328,7 @@ async fn what_is_no_worker_is_let_go() {
     let (kept, other) = wire::pair().expect("a pair");
     let (link, _session) = wire::pair().expect("a pair");
     let left = vec![(key().worker(), kept), ("link-2-x".to_owned(), link)];
-    let service = Service::take_back(left, keeper.store.clone()).await;
+    let service = Service::take_back(left, keeper.store.clone(), checks()).await;
     assert_eq!(keeper.next().await.0, "FDSTOREREMOVE=1\nFDNAME=link-2-x\n");
     until(|| service.connections.count() == 1).await;
     wire::send(
@@ -342,7 +351,7 @@ async fn listeners_of_an_earlier_manager_are_used_where_they_fit() {
         IpAddr::from([127, 0, 0, 1]),
         IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
     ];
-    let first = Service::take_back(Vec::new(), keeper.store.clone()).await;
+    let first = Service::take_back(Vec::new(), keeper.store.clone(), checks()).await;
     let listening = first.listen(&addresses, "lo").await.expect("listens");
     assert_eq!(
         keeper.next().await.0,
@@ -351,7 +360,7 @@ async fn listeners_of_an_earlier_manager_are_used_where_they_fit() {
     let left = vec![kept(&keeper).await, kept(&keeper).await];
     drop(listening);
     let client = std::net::TcpStream::connect((addresses[0], SSH_PORT)).expect("waits in line");
-    let next = Service::take_back(left, keeper.store.clone()).await;
+    let next = Service::take_back(left, keeper.store.clone(), checks()).await;
     let listening = next.listen(&addresses, "lo").await.expect("listens");
     let (_, from) = listening[0].accept().await.expect("is not missed");
     assert_eq!(from, client.local_addr().expect("an address"));
@@ -360,7 +369,7 @@ async fn listeners_of_an_earlier_manager_are_used_where_they_fit() {
         let copy = listener.as_fd().try_clone_to_owned().expect("a copy");
         ("ssh-listener".to_owned(), copy)
     });
-    let last = Service::take_back(listeners.collect(), keeper.store.clone()).await;
+    let last = Service::take_back(listeners.collect(), keeper.store.clone(), checks()).await;
     drop(listening);
     let other = [IpAddr::from([127, 0, 0, 2]), addresses[1]];
     let listening = last.listen(&other, "lo").await.expect("listens");

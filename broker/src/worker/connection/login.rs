@@ -1,9 +1,11 @@
 //! The one login of a connection.
 
-use meshd_contract::broker::{Denial, Permitted, ToSession};
+use meshd_contract::broker::{Denial, Permitted, ToManager, ToSession};
+use meshd_contract::check::CheckGrant;
 use meshd_contract::login_event::{LoginEvent, LoginEventKind};
 
 use super::Connection;
+use crate::authorize::Refusal;
 use crate::pam::{AccountChecked, Pam};
 use crate::record::Event;
 use crate::{audit, deadline};
@@ -11,22 +13,31 @@ use crate::{audit, deadline};
 impl Connection {
     /// Decides, and tells everybody.
     pub(super) fn login(&mut self, name: &[u8]) {
-        match self.decide(name) {
+        match self.decide(name, None) {
             Ok((checked, pam)) => self.permit(checked, pam),
-            Err(denial) => self.deny(name, denial),
+            Err(Refusal::Denied(denial)) => self.deny(name, denial),
+            Err(Refusal::Check {
+                rule,
+                period,
+                class,
+            }) => self.begin_hold(name, rule, period, class),
         }
     }
 
     /// The user database and PAM may take their time, in which the right may have ended.
-    fn decide(&mut self, name: &[u8]) -> Result<(AccountChecked, Pam), Denial> {
-        let decided = deadline::within(self.patience(), || self.basis.decide(name));
+    pub(super) fn decide(
+        &mut self,
+        name: &[u8],
+        grant: Option<&CheckGrant>,
+    ) -> Result<(AccountChecked, Pam), Refusal> {
+        let decided = deadline::within(self.patience(), || self.basis.decide(name, grant));
         let (checked, pam) = decided?;
         self.basis.refresh();
         self.basis.still_permits(&checked)?;
         Ok((checked, pam))
     }
 
-    fn permit(&mut self, checked: AccountChecked, pam: Pam) {
+    pub(super) fn permit(&mut self, checked: AccountChecked, pam: Pam) {
         let authorized = checked.authorized();
         let login = authorized.passwd().account.login.to_string();
         let fact = ("login", login.clone());
@@ -34,9 +45,11 @@ impl Connection {
         self.channels.know(fact.clone());
         self.forwards.know(fact);
         let rule = authorized.rule().origin.clone();
-        self.basis
-            .records
-            .write(Event::Accepted, &[("rule", rule.clone())]);
+        let mut facts = vec![("rule", rule.clone())];
+        if let Some(grant) = authorized.check() {
+            facts.push(("checked_at", grant.approved_at.to_string()));
+        }
+        self.basis.records.write(Event::Accepted, &facts);
         self.channels.set_pam(pam);
         self.machine.permit(checked);
         self.login = Some(login.clone());
@@ -46,10 +59,10 @@ impl Connection {
         });
         self.session
             .tell(&ToSession::Permitted(Permitted { login }), &[]);
-        self.overseer.tell(self.describe());
+        self.overseer.tell(&ToManager::Described(self.describe()));
     }
 
-    fn deny(&mut self, name: &[u8], denial: Denial) {
+    pub(super) fn deny(&mut self, name: &[u8], denial: Denial) {
         let facts = [("reason", denial.message())];
         self.basis.records.write(Event::Denied, &facts);
         self.overseer.happened(LoginEvent {

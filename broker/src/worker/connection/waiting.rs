@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Connection, End};
 use crate::authorize::Authorized;
+use crate::config::Config;
 use crate::worker::now;
 
 /// What has happened while the worker waited.
@@ -65,6 +66,10 @@ impl Connection {
             Some(_) => Duration::from_millis(50),
             None => self.next_expiry().unwrap_or(self.grace_left()),
         };
+        let wait = match &self.hold {
+            Some(hold) => wait.min(hold.next_look()),
+            None => wait,
+        };
         let now = Instant::now();
         let late = [self.forwards.deadline(), self.forwards.open.deadline()];
         let late = late.into_iter().flatten().min();
@@ -78,12 +83,9 @@ impl Connection {
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }
 
-    /// What is left of the time to authenticate. The session process keeps it too, and ends
-    /// first with a word to the client; here it holds also against one that does not.
+    /// What is left of the time to authenticate.
     pub(super) fn grace_left(&self) -> Duration {
-        const MARGIN: Duration = Duration::from_secs(5);
-        let grace = Duration::from_secs(self.basis.config.limits.login_grace.into()) + MARGIN;
-        grace.saturating_sub(self.started.elapsed())
+        self.login_until.saturating_duration_since(Instant::now())
     }
 
     fn next_expiry(&self) -> Option<Duration> {
@@ -102,6 +104,13 @@ impl Connection {
         let next = [Some(document), key, session].into_iter().flatten().min()?;
         Some(next.clamp(SHORTEST, LONGEST))
     }
+}
+
+/// How long a client may take to log in. The session process keeps to it too, and ends first with
+/// a word to the client; here it holds also against one that does not.
+pub(super) fn login_grace(config: &Config) -> Duration {
+    const MARGIN: Duration = Duration::from_secs(5);
+    Duration::from_secs(config.limits.login_grace.into()) + MARGIN
 }
 
 /// How long a session may last by the rule that permits it.

@@ -6,14 +6,14 @@ use thiserror::Error;
 
 /// A number of whole seconds, at least one and at most ten years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seconds(pub(crate) u64);
+pub struct Seconds(pub u64);
 
 const TEN_YEARS: u64 = 10 * 366 * 86_400;
 
 /// Why a text is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0:?} is no duration: write a number and a unit, such as 90s, 30m, 1h or 7d")]
-pub(crate) struct SecondsError(String);
+pub struct SecondsError(String);
 
 impl FromStr for Seconds {
     type Err = SecondsError;

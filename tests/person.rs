@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use meshd_lab::{CONTROL, HostCommand, Mesh};
 
 const PASSWORD: &str = "correct horse battery";
-const COOKIES: &str = "/tmp/cookies";
 
 /// RFC 6238, from the letters that an authenticator app is given.
 const CODE: &str = "
@@ -20,6 +19,8 @@ print('%06d' % ((struct.unpack('>I', tag[at:at + 4])[0] & 0x7fffffff) % 1000000)
 pub(crate) struct Person {
     host: &'static str,
     origin: String,
+    /// The browser's memory.
+    cookies: String,
 }
 
 /// What a browser got.
@@ -37,6 +38,7 @@ impl Person {
         let person = Self {
             host,
             origin: link[..end].to_owned(),
+            cookies: format!("/tmp/cookies-{login}"),
         };
         let page = person.open(mesh, &link).page;
         let (_, letters) = page.split_once("<code>").expect("letters");
@@ -85,7 +87,7 @@ impl Person {
         let control = format!("::{}:8443", mesh.host(CONTROL).v4());
         let curl = mesh.host(self.host).command("curl");
         curl.args(["-sS", "--insecure", "--connect-to", &control])
-            .args(["--cookie", COOKIES, "--cookie-jar", COOKIES])
+            .args(["--cookie", &self.cookies, "--cookie-jar", &self.cookies])
             .args(["--write-out", "\n%{http_code}"])
     }
 }

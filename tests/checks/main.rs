@@ -1,0 +1,12 @@
+//! Logins that wait until the owner of the peer has signed in.
+
+#[path = "../person.rs"]
+mod person;
+#[path = "../site.rs"]
+mod site;
+
+mod ahead;
+mod answers;
+mod periods;
+mod waiting;
+mod worker;
