@@ -1,6 +1,7 @@
 //! Pages, as browsers see them.
 
 mod accounts;
+mod certified;
 mod forgeries;
 mod identity;
 mod joining;
