@@ -78,7 +78,7 @@ root:
 	@[ "$$(id -u)" = 0 ] || { echo 'The lab makes namespaces and accounts in them, so this must run as root: sudo make ...' >&2; exit 1; }
 
 prepare:
-	@tests/lab/packages build lab booted clients packages pages vm
+	@tests/lab/packages build lab booted browser clients packages pages vm
 	@patches/russh/prepare
 
 lint: prepare

@@ -114,11 +114,11 @@ fn form(
 ) -> Response {
     let uri = invitation.totp_secret.as_uri(&invitation.login, &web.url);
     let content = html! {
-        p { "For " strong { (invitation.login) } "." }
         @if let Some(wrong) = wrong { p .wrong role="alert" { (wrong) } }
         form method="post" action=(format!("/account/{secret}")) {
             (key.csrf().field())
-            input type="hidden" name="login" value=(invitation.login) autocomplete="username";
+            label for="login" { "Login" }
+            input id="login" name="login" value=(invitation.login) autocomplete="username" readonly;
             label for="password" { "A new password" }
             input id="password" name="password" type="password" autocomplete="new-password"
                 minlength=(password::SHORTEST) required;

@@ -1,6 +1,7 @@
 //! A running control for one test, and nodes that talk to it over HTTPS.
 
 mod browser;
+mod chromium;
 mod client;
 mod identity_provider;
 mod node;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 pub(crate) use browser::{Authenticator, Browser, ORIGIN, PASSWORD};
+pub(crate) use chromium::{Chromium, Site};
 pub(crate) use client::{Answer, Events, send};
 pub(crate) use identity_provider::{CLIENT, IdentityProvider, Key, SECRET, SUBJECT};
 use meshd_contract::key::PublicKey;
