@@ -1,4 +1,4 @@
-//! The secret of an auth key: shown once, stored as a hash.
+//! The secrets of auth keys and API keys: shown once, stored as hashes.
 
 use std::fmt;
 
@@ -8,8 +8,9 @@ use sha2::{Digest, Sha256};
 
 /// Lets a person, and a scanner for leaked secrets, see what the text is.
 const PREFIX: &str = "meshd-auth-";
+const API_PREFIX: &str = "meshd-api-";
 
-/// A secret as it is handed to a host; never printed by `Debug`.
+/// A secret as it is handed to a host or a program; never printed by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 
@@ -19,11 +20,20 @@ pub(crate) struct Secret(String);
 pub(crate) struct SecretHash([u8; 32]);
 
 impl Secret {
-    /// A new secret from the system's random number generator.
+    /// A new secret for hosts that join, from the system's random number generator.
     pub(crate) fn generate() -> Result<Self, getrandom::Error> {
+        Self::with(PREFIX)
+    }
+
+    /// A new secret for a program.
+    pub(crate) fn for_program() -> Result<Self, getrandom::Error> {
+        Self::with(API_PREFIX)
+    }
+
+    fn with(prefix: &str) -> Result<Self, getrandom::Error> {
         let mut random = [0; 32];
         getrandom::fill(&mut random)?;
-        Ok(Self(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random))))
+        Ok(Self(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random))))
     }
 
     /// The text to hand out.

@@ -4,6 +4,7 @@
 
 mod address_pool;
 mod admin;
+mod api;
 mod audit;
 mod auth_key;
 mod backup;
@@ -26,6 +27,7 @@ mod oidc;
 mod problem;
 mod public_url;
 mod publisher;
+mod rate;
 mod replay;
 mod role;
 mod serve;

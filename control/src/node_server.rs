@@ -13,6 +13,7 @@ use meshd_contract::key::{PrivateKey, PublicKey};
 use meshd_contract::node_api::{Identity, LoginReport, MAX_LOGIN_EVENTS, RegisterRequest, Report};
 use meshd_contract::signed::seal_text;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::audit::{Actor, action};
 use crate::auth_key::SecretHash;
@@ -24,10 +25,18 @@ use crate::host_key;
 use crate::hub::Hub;
 use crate::join_server;
 use crate::problem::ApiError;
+use crate::rate::{Paces, Rate};
 use crate::replay::{Replays, Seen};
 use crate::signed_request::SignedRequest;
 use crate::store::{Host, NodeState, Registration, Store};
 use crate::web;
+
+/// What a node may tell of logins: the log is never emptied, and a node that was taken over must not
+/// fill the disk with it soon.
+const LOGINS: Rate = Rate {
+    burst: 5_000,
+    per_second: 20,
+};
 
 /// What the API works on.
 pub(crate) struct NodeServer {
@@ -41,6 +50,7 @@ pub(crate) struct NodeServer {
     pub(crate) checks: Arc<Checks>,
     identity: String,
     replays: Mutex<Replays>,
+    logins: Mutex<Paces<NodeId>>,
     /// How long the key of a user's node counts, in seconds.
     key_lifetime: u64,
 }
@@ -75,6 +85,7 @@ impl NodeServer {
             checks,
             identity: seal_text(Identity::KIND, &identity, key),
             replays: Mutex::default(),
+            logins: Mutex::new(Paces::new(LOGINS)),
             key_lifetime,
         })
     }
@@ -158,6 +169,15 @@ async fn not_found(uri: Uri) -> Response {
     }
 }
 
+impl NodeServer {
+    fn pace_logins(&self, node: NodeId, events: usize) -> Result<(), ApiError> {
+        let events = u32::try_from(events).unwrap_or(u32::MAX);
+        let mut paces = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        let paced = paces.take(node, events, Instant::now());
+        paced.map_err(|wait| ApiError::TooOften(wait.as_secs() + 1))
+    }
+}
+
 async fn identity(State(server): State<Arc<NodeServer>>) -> String {
     server.identity.clone()
 }
@@ -217,6 +237,7 @@ async fn logins(
         let sentence = format!("at most {MAX_LOGIN_EVENTS} events are told at a time, from 1 on");
         return Err(ApiError::Malformed(sentence));
     }
+    server.pace_logins(node, report.events.len())?;
     server.store.note_logins(node, &report, now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

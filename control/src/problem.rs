@@ -116,6 +116,7 @@ fn refusal_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
         | Refusal::LastAdmin(_)
         | Refusal::PolicyChanged
         | Refusal::NoAuthKey(_)
+        | Refusal::NoApiKey(_)
         | Refusal::OtherRole(..)
         | Refusal::NotInvited(_)
         | Refusal::OtherPerson(_)

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::operations::Admin;
 use crate::admin::server::AdminSocket;
+use crate::api::ApiServer;
 use crate::audit::Actor;
 use crate::checks::{self, Checks};
 use crate::cli::ServeArguments;
@@ -27,6 +28,7 @@ use crate::hub::Hub;
 use crate::node_server::NodeServer;
 use crate::public_url::PublicUrl;
 use crate::publisher::{Publisher, Settings};
+use crate::rate::Rate;
 use crate::state_dir::StateDir;
 use crate::store::Store;
 use crate::tls::Tls;
@@ -124,9 +126,15 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(ephemeral.run(stopped.clone()));
     tasks.spawn(publisher.run(stopped.clone()));
+    let rate = Rate {
+        burst: arguments.api_rate.saturating_mul(5),
+        per_second: arguments.api_rate,
+    };
+    let api = ApiServer::new(admin.clone(), rate).router()?;
     tasks.spawn(admin_socket.serve(admin, stopped.clone()));
     let pages = web::router().merge(checks::pages(checks));
     let router = web::with(nodes.router().merge(pages), web);
+    let router = router.nest("/api/v1", api);
     tasks.spawn(crate::https::serve(listener, tls, router, stopped));
     tell_systemd(&NotifyState::Ready);
 

@@ -112,12 +112,41 @@ impl SignedRequest {
 /// # Errors
 /// [`ApiError::TooLarge`], [`ApiError::Timeout`] or [`ApiError::Malformed`].
 pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    let collected = Limited::new(body, MAX_BODY_BYTES).collect();
+    Ok(read_at_most(body, MAX_BODY_BYTES).await?)
+}
+
+/// Why a body cannot be read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// It is too long.
+    TooLarge,
+    /// It did not come in time.
+    Timeout,
+    /// The connection broke.
+    Broken(String),
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::TooLarge => Self::TooLarge(MAX_BODY_BYTES),
+            ReadError::Timeout => Self::Timeout,
+            ReadError::Broken(reason) => Self::Malformed(reason),
+        }
+    }
+}
+
+/// Reads a body of at most `most` bytes, which has to come in time.
+///
+/// # Errors
+/// [`ReadError`].
+pub(crate) async fn read_at_most(body: Body, most: usize) -> Result<Bytes, ReadError> {
+    let collected = Limited::new(body, most).collect();
     match tokio::time::timeout(BODY_TIMEOUT, collected).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge(MAX_BODY_BYTES)),
-        Ok(Err(error)) => Err(ApiError::Malformed(error.to_string())),
-        Err(_) => Err(ApiError::Timeout),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ReadError::TooLarge),
+        Ok(Err(error)) => Err(ReadError::Broken(error.to_string())),
+        Err(_) => Err(ReadError::Timeout),
     }
 }
 

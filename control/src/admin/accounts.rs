@@ -40,7 +40,7 @@ impl Admin {
     }
 
     /// Lets a node be somebody's peer.
-    pub(super) async fn approve_node(&self, text: &str, by: &Actor) -> Result<Done, Failure> {
+    pub(crate) async fn approve_node(&self, text: &str, by: &Actor) -> Result<Done, Failure> {
         let node = self.store.find_node(text).await?;
         self.store.approve_node(node.id, now(), by).await?;
         tracing::info!(node = %node.id, name = %node.name, "a node was approved");

@@ -11,6 +11,14 @@ pub(crate) enum Failure {
     /// What was asked for cannot be; the sentence says what to do.
     #[error("{0}")]
     Unfit(String),
+    /// A tag that the policy does not have.
+    #[error(
+        "the policy does not define {0}; add it under \"tagOwners\" with `meshd-control policy set`"
+    )]
+    UnknownTag(String),
+    /// A part of control does not do what it should.
+    #[error("{0}")]
+    Broken(String),
     /// Everything that is wrong with a policy, each with its place.
     #[error("this policy is refused: {}", .0.join("; "))]
     PolicyRefused(Vec<String>),
@@ -30,10 +38,10 @@ impl From<Failure> for Answer {
         match failure {
             Failure::PolicyRefused(problems) => Self::PolicyRefused(problems),
             Failure::WouldCut(losses) => Self::WouldCut(losses),
-            Failure::Store(StoreError::Refused(_)) | Failure::Unfit(_) => {
+            Failure::Store(StoreError::Refused(_)) | Failure::Unfit(_) | Failure::UnknownTag(_) => {
                 Self::Failed(failure.to_string())
             }
-            Failure::NoRandom(_) | Failure::Store(_) => {
+            Failure::NoRandom(_) | Failure::Broken(_) | Failure::Store(_) => {
                 tracing::error!(error = %failure, "a command failed");
                 Self::Failed(failure.to_string())
             }

@@ -4,8 +4,9 @@
 //! text back.
 
 mod accounts;
+mod api_keys;
 pub(crate) mod client;
-mod failure;
+pub(crate) mod failure;
 pub(crate) mod operations;
 mod policy;
 pub(crate) mod protocol;

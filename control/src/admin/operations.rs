@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use meshd_contract::identity::{NodeName, Owner};
 use meshd_contract::key::PublicKey;
+use meshd_contract::time::Timestamp;
 
 use super::failure::Failure;
 use super::protocol::{Answer, AuthKeyWish, ControlKey, Done, NewKey, NodeEntry, Request};
@@ -70,13 +71,17 @@ impl Admin {
                 Answer::Done(self.rename_node(&node, &name, by).await?)
             }
             Request::NodesExpiry { node, in_seconds } => {
-                Answer::Done(self.set_expiry(&node, in_seconds, by).await?)
+                let expires_at = in_seconds.map(|seconds| now().plus(seconds));
+                Answer::Done(self.set_expiry(&node, expires_at, by).await?)
             }
             Request::PolicyGet => Answer::Policy(self.policy_text().await?),
             Request::PolicyTopology => Answer::Topology(self.topology().await?),
             Request::PolicySet { text, yes } => {
-                Answer::Done(self.set_policy(&text, yes, by).await?)
+                Answer::Done(self.set_policy(&text, yes, None, by).await?.1)
             }
+            Request::ApikeysCreate(wish) => Answer::AuthKey(self.create_api_key(&wish, by).await?),
+            Request::ApikeysList => Answer::ApiKeys(self.store.api_keys().await?),
+            Request::ApikeysDelete { id } => Answer::Done(self.delete_api_key(id, by).await?),
             Request::PolicyCheck { text } => Answer::Done(self.check_policy(&text).await?),
             Request::Audit(query) => Answer::Audit(self.store.audit(&query).await?),
             Request::Backup => Answer::Copied(self.back_up(by).await?),
@@ -87,7 +92,13 @@ impl Admin {
         })
     }
 
-    async fn create_user(&self, login: String, role: Role, by: &Actor) -> Result<Done, Failure> {
+    /// Adds a user.
+    pub(crate) async fn create_user(
+        &self,
+        login: String,
+        role: Role,
+        by: &Actor,
+    ) -> Result<Done, Failure> {
         if !is_login(&login) {
             return Err(Failure::Unfit(format!(
                 "{login:?} is no login: a user is known by an e-mail address, such as \
@@ -106,7 +117,13 @@ impl Admin {
             .await)
     }
 
-    async fn set_role(&self, login: &str, role: Role, by: &Actor) -> Result<Done, Failure> {
+    /// Gives a user another role.
+    pub(crate) async fn set_role(
+        &self,
+        login: &str,
+        role: Role,
+        by: &Actor,
+    ) -> Result<Done, Failure> {
         let old = self.store.set_role(login, role, now(), by).await?;
         let (old, new) = (role::name(old), role::name(role));
         tracing::info!(user = login, old, new, "a user was given another role");
@@ -114,14 +131,20 @@ impl Admin {
         Ok(self.published(message, Vec::new()).await)
     }
 
-    async fn delete_user(&self, login: &str, by: &Actor) -> Result<Done, Failure> {
+    /// Removes a user with the user's nodes and auth keys.
+    pub(crate) async fn delete_user(&self, login: &str, by: &Actor) -> Result<Done, Failure> {
         let nodes = self.store.delete_user(login, now(), by).await?.len();
         tracing::info!(user = login, nodes, "a user was deleted");
         let message = format!("deleted user {login} and {nodes} of the user's nodes");
         Ok(self.published(message, Vec::new()).await)
     }
 
-    async fn create_auth_key(&self, wish: AuthKeyWish, by: &Actor) -> Result<NewKey, Failure> {
+    /// Makes an auth key.
+    pub(crate) async fn create_auth_key(
+        &self,
+        wish: AuthKeyWish,
+        by: &Actor,
+    ) -> Result<NewKey, Failure> {
         let owner = match wish.owner {
             Owner::User(login) => Owner::User(login),
             Owner::Tags(tags) => Owner::Tags(self.known_tags(tags).await?),
@@ -150,17 +173,15 @@ impl Admin {
             return Err(Failure::Unfit(sentence.to_owned()));
         }
         let policy = Engine::parse(&self.policy_text().await?)
-            .map_err(|error| Failure::Unfit(error.to_string()))?;
+            .map_err(|error| Failure::Broken(error.to_string()))?;
         match tags.iter().find(|tag| !policy.defines_tag(tag)) {
-            Some(tag) => Err(Failure::Unfit(format!(
-                "the policy does not define {tag}; add it under \"tagOwners\" with \
-                 `meshd-control policy set`"
-            ))),
+            Some(tag) => Err(Failure::UnknownTag(tag.clone())),
             None => Ok(tags.into_iter().collect()),
         }
     }
 
-    async fn delete_auth_key(&self, id: u64, by: &Actor) -> Result<Done, Failure> {
+    /// Removes an auth key.
+    pub(crate) async fn delete_auth_key(&self, id: u64, by: &Actor) -> Result<Done, Failure> {
         self.store.delete_auth_key(id, now(), by).await?;
         tracing::info!(id, "an auth key was deleted");
         Ok(Done {
@@ -170,8 +191,19 @@ impl Admin {
         })
     }
 
-    async fn nodes(&self) -> Result<Vec<NodeEntry>, Failure> {
-        let entry = |node: NodeRow| NodeEntry {
+    /// All nodes, by number.
+    pub(crate) async fn nodes(&self) -> Result<Vec<NodeEntry>, Failure> {
+        let nodes = self.store.nodes().await?.into_iter();
+        Ok(nodes.map(|node| self.entry(node)).collect())
+    }
+
+    /// The node with this number or name.
+    pub(crate) async fn node(&self, text: &str) -> Result<NodeEntry, Failure> {
+        Ok(self.entry(self.store.find_node(text).await?))
+    }
+
+    fn entry(&self, node: NodeRow) -> NodeEntry {
+        NodeEntry {
             id: node.id,
             name: node.name,
             owner: node.owner,
@@ -184,11 +216,11 @@ impl Admin {
             endpoints: node.endpoints,
             release: node.release,
             created_at: node.created_at,
-        };
-        Ok(self.store.nodes().await?.into_iter().map(entry).collect())
+        }
     }
 
-    async fn delete_node(&self, text: &str, by: &Actor) -> Result<Done, Failure> {
+    /// Removes the node with this number or name.
+    pub(crate) async fn delete_node(&self, text: &str, by: &Actor) -> Result<Done, Failure> {
         let node = self.store.find_node(text).await?;
         self.store
             .delete_node(node.id, now(), by, action::NODE_DELETE)
@@ -198,7 +230,13 @@ impl Admin {
         Ok(self.published(message, Vec::new()).await)
     }
 
-    async fn rename_node(&self, text: &str, name: &NodeName, by: &Actor) -> Result<Done, Failure> {
+    /// Gives the node with this number or name another name.
+    pub(crate) async fn rename_node(
+        &self,
+        text: &str,
+        name: &NodeName,
+        by: &Actor,
+    ) -> Result<Done, Failure> {
         let node = self.store.find_node(text).await?;
         self.store.rename_node(node.id, name, now(), by).await?;
         tracing::info!(node = %node.id, old = %node.name, new = %name, "a node was renamed");
@@ -206,17 +244,19 @@ impl Admin {
         Ok(self.published(message, Vec::new()).await)
     }
 
-    async fn set_expiry(
+    /// Sets when the key of the node with this number or name expires; none for never.
+    pub(crate) async fn set_expiry(
         &self,
         text: &str,
-        in_seconds: Option<u64>,
+        expires_at: Option<Timestamp>,
         by: &Actor,
     ) -> Result<Done, Failure> {
         let node = self.store.find_node(text).await?;
-        let expires_at = in_seconds.map(|seconds| now().plus(seconds));
+        let now = now();
         self.store
-            .set_key_expiry(node.id, expires_at, now(), by)
+            .set_key_expiry(node.id, expires_at, now, by)
             .await?;
+        let in_seconds = expires_at.map(|at| at.0.saturating_sub(now.0));
         tracing::info!(node = %node.id, name = %node.name, ?in_seconds, "a key's expiry was set");
         let when = match in_seconds {
             None => "never expires".to_owned(),
@@ -235,10 +275,7 @@ impl Admin {
                 self.store.note_alone(&entry).await?;
                 Ok(copy)
             }
-            Err(error) => {
-                tracing::error!(%error, "no backup could be made");
-                Err(Failure::Unfit(error.to_string()))
-            }
+            Err(error) => Err(Failure::Broken(error.to_string())),
         }
     }
 
@@ -265,7 +302,7 @@ pub(crate) fn is_login(text: &str) -> bool {
     let has_both_parts = text.split_once('@').is_some_and(|(local, domain)| {
         !local.is_empty() && !domain.is_empty() && !domain.contains('@')
     });
-    has_both_parts && text.len() <= 254 && text.chars().all(is_permitted)
+    has_both_parts && text.chars().count() <= 254 && text.chars().all(is_permitted)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::protocol::Done;
 use crate::audit::Actor;
 use crate::clock::now;
 use crate::engine::{Engine, PolicyError, topology};
-use crate::store::{StoreError, StoredPolicy};
+use crate::store::{Refusal, StoreError, StoredPolicy};
 
 /// A policy that may be saved.
 struct Examined {
@@ -26,29 +26,31 @@ impl Admin {
         Ok(stored.map(|policy| policy.text).unwrap_or_default())
     }
 
-    /// Checks a policy and saves it; one that cuts what an administrator has now, only if that is
-    /// `meant`.
-    pub(super) async fn set_policy(
+    /// Checks a policy and saves it, over the one with the number `over` if one is given; one that
+    /// cuts what an administrator has now, only if that is `meant`. Returns its number too.
+    pub(crate) async fn set_policy(
         &self,
         text: &str,
         meant: bool,
+        over: Option<u64>,
         by: &Actor,
-    ) -> Result<Done, Failure> {
-        let examined = self.examine(text).await?;
+    ) -> Result<(u64, Done), Failure> {
+        let examined = self.examine(text, over).await?;
         if !meant && !examined.cuts.is_empty() {
             return Err(Failure::WouldCut(examined.cuts));
         }
-        self.store
+        let id = self
+            .store
             .save_policy(text, examined.over, now(), by)
             .await?;
         tracing::info!(%by, "the policy was saved");
         let warnings = [examined.warnings, examined.cuts].concat();
-        Ok(self.published("saved the policy", warnings).await)
+        Ok((id, self.published("saved the policy", warnings).await))
     }
 
     /// Checks a policy; what `set_policy` would refuse to cut is a warning.
-    pub(super) async fn check_policy(&self, text: &str) -> Result<Done, Failure> {
-        let examined = self.examine(text).await?;
+    pub(crate) async fn check_policy(&self, text: &str) -> Result<Done, Failure> {
+        let examined = self.examine(text, None).await?;
         Ok(Done {
             message: "the policy is correct, and its tests pass".to_owned(),
             warnings: [examined.warnings, examined.cuts].concat(),
@@ -59,7 +61,7 @@ impl Admin {
     /// Logs what stands against the saved policy. It counts all the same: a change of users or
     /// nodes that makes one of its tests fail must not lock anybody out at the next start.
     pub(crate) async fn warn_about_policy(&self) -> Result<(), StoreError> {
-        match self.examine(&self.policy_text().await?).await {
+        match self.examine(&self.policy_text().await?, None).await {
             Ok(_) => Ok(()),
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::PolicyRefused(problems)) => {
@@ -75,10 +77,13 @@ impl Admin {
         }
     }
 
-    async fn examine(&self, text: &str) -> Result<Examined, Failure> {
+    async fn examine(&self, text: &str, over: Option<u64>) -> Result<Examined, Failure> {
+        let stored = self.store.policy().await?;
+        if over.is_some() && over != stored.as_ref().map(|stored| stored.id) {
+            return Err(StoreError::from(Refusal::PolicyChanged).into());
+        }
         let engine = Engine::parse(text)
             .map_err(|PolicyError(problems)| Failure::PolicyRefused(problems))?;
-        let stored = self.store.policy().await?;
         let topology = self.topology().await?;
         tokio::task::block_in_place(|| {
             let objections = engine.objections(&topology);

@@ -10,9 +10,10 @@ use meshd_contract::time::Timestamp;
 use meshd_policy::Topology;
 use serde::{Deserialize, Serialize};
 
+use crate::api::Scope;
 use crate::audit::{AuditQuery, AuditRow};
 use crate::role::Role;
-use crate::store::{AuthKeyRow, UserRow};
+use crate::store::{ApiKeyRow, AuthKeyRow, UserRow};
 
 /// The longest request or answer, in bytes.
 pub(crate) const MAX_MESSAGE_BYTES: u64 = 16 << 20;
@@ -55,6 +56,15 @@ pub(crate) enum Request {
     AuthkeysList,
     /// Removes an auth key.
     AuthkeysDelete {
+        /// Its number.
+        id: u64,
+    },
+    /// Makes an API key.
+    ApikeysCreate(ApiKeyWish),
+    /// All API keys, without their secrets.
+    ApikeysList,
+    /// Removes an API key.
+    ApikeysDelete {
         /// Its number.
         id: u64,
     },
@@ -122,6 +132,15 @@ pub(crate) struct AuthKeyWish {
     pub(crate) expires_in_seconds: u64,
 }
 
+/// What an API key shall be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ApiKeyWish {
+    /// What it may do.
+    pub(crate) scopes: Vec<Scope>,
+    /// How long it counts.
+    pub(crate) expires_in_seconds: u64,
+}
+
 /// What a command gets back.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", content = "content", rename_all = "kebab-case")]
@@ -132,10 +151,12 @@ pub(crate) enum Answer {
     Users(Vec<UserRow>),
     /// The address of a page, good for one use.
     Link(String),
-    /// The new auth key.
+    /// The new auth key or API key.
     AuthKey(NewKey),
     /// All auth keys.
     AuthKeys(Vec<AuthKeyRow>),
+    /// All API keys.
+    ApiKeys(Vec<ApiKeyRow>),
     /// All nodes.
     Nodes(Vec<NodeEntry>),
     /// The policy's text.
@@ -167,7 +188,7 @@ pub(crate) struct Done {
     pub(crate) published: bool,
 }
 
-/// A new auth key; the only time that its secret is shown.
+/// A new auth key or API key; the only time that its secret is shown.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct NewKey {
     /// Its number.

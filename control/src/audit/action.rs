@@ -22,6 +22,10 @@ pub(crate) const CHECK_FAIL: &str = "check.fail";
 pub(crate) const AUTH_KEY_CREATE: &str = "auth-key.create";
 /// An auth key was removed.
 pub(crate) const AUTH_KEY_DELETE: &str = "auth-key.delete";
+/// An API key was made.
+pub(crate) const API_KEY_CREATE: &str = "api-key.create";
+/// An API key was removed.
+pub(crate) const API_KEY_DELETE: &str = "api-key.delete";
 /// A host became a node.
 pub(crate) const NODE_JOIN: &str = "node.join";
 /// A user has turned away a host that asked to join.

@@ -28,7 +28,6 @@ pub(crate) enum Actor {
     /// A user of the mesh who has signed in.
     User(String),
     /// Whoever holds the API key of this number.
-    #[allow(dead_code, reason = "there are no such keys yet")]
     ApiKey(u64),
     /// A node, by a request that it has signed.
     Node(NodeId),

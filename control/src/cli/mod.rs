@@ -13,6 +13,7 @@ use clap_complete::Shell;
 use meshd_contract::duration::Seconds;
 use meshd_contract::identity::{NodeName, is_domain};
 
+use crate::api::Scope;
 use crate::audit::Moment;
 use crate::oidc::OidcArguments;
 use crate::public_url::PublicUrl;
@@ -48,6 +49,9 @@ pub(crate) enum Command {
     /// The keys with which hosts join.
     #[command(subcommand)]
     Authkeys(AuthkeysCommand),
+    /// The keys of programs that use the API.
+    #[command(subcommand)]
+    Apikeys(ApikeysCommand),
     /// The hosts of the mesh.
     #[command(subcommand)]
     Nodes(NodesCommand),
@@ -128,6 +132,9 @@ pub(crate) struct ServeArguments {
     /// How long an ephemeral node may be away before it is removed.
     #[arg(long, value_name = "DURATION", default_value = "30m")]
     pub(crate) ephemeral_timeout: Seconds,
+    /// How many requests a second each API key may make, after a burst of five times as many.
+    #[arg(long, value_name = "COUNT", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) api_rate: u32,
 }
 
 /// Commands about users.
@@ -216,6 +223,31 @@ pub(crate) struct AuthkeyOwner {
     /// The joining host carries this tag and belongs to nobody; may be repeated.
     #[arg(long, value_name = "TAG")]
     pub(crate) tag: Vec<String>,
+}
+
+/// Commands about API keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApikeysCommand {
+    /// Make an API key and print its secret, this once.
+    Create {
+        /// What the key may do, such as nodes:read,policy:write; who may write may read too.
+        #[arg(long, value_name = "SCOPE", required = true, value_delimiter = ',')]
+        scope: Vec<Scope>,
+        /// How long the key counts.
+        #[arg(long, value_name = "DURATION", default_value = "90d")]
+        expires: Seconds,
+    },
+    /// List the API keys, without their secrets.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove an API key.
+    Delete {
+        /// The number that `apikeys list` shows.
+        id: u64,
+    },
 }
 
 /// Commands about nodes.

@@ -10,7 +10,7 @@ use super::audit::Reader;
 use crate::admin::protocol::NodeEntry;
 use crate::clock::now;
 use crate::role;
-use crate::store::{AuthKeyRow, UserRow};
+use crate::store::{ApiKeyRow, AuthKeyRow, UserRow};
 
 /// Prints a line.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
@@ -70,6 +70,25 @@ pub(super) fn auth_keys(keys: &[AuthKeyRow], json: bool) -> anyhow::Result<()> {
             key.owner.to_string(),
             kind.to_owned(),
             yes(key.ephemeral),
+            until(key.expires_at),
+            key.used_at.map_or_else(|| "never".to_owned(), ago),
+        ]);
+    }
+    verbatim(&table.text())
+}
+
+/// Prints API keys.
+pub(super) fn api_keys(keys: &[ApiKeyRow], json: bool) -> anyhow::Result<()> {
+    if json {
+        return as_json(keys);
+    }
+    let mut table = Table::new(["ID", "SCOPES", "MADE BY", "EXPIRES", "LAST USED"]);
+    for key in keys {
+        let scopes: Vec<String> = key.scopes.iter().map(ToString::to_string).collect();
+        table.row([
+            key.id.to_string(),
+            scopes.join(","),
+            key.created_by.clone(),
             until(key.expires_at),
             key.used_at.map_or_else(|| "never".to_owned(), ago),
         ]);

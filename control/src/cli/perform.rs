@@ -10,12 +10,12 @@ use clap_complete::Shell;
 use meshd_contract::identity::Owner;
 
 use super::{
-    AuthkeysCommand, Cli, Command, CreateAuthkey, Expiry, Format, NodesCommand, PolicyCommand,
-    UsersCommand,
+    ApikeysCommand, AuthkeysCommand, Cli, Command, CreateAuthkey, Expiry, Format, NodesCommand,
+    PolicyCommand, UsersCommand,
 };
 use super::{audit, output};
 use crate::admin::client::ask;
-use crate::admin::protocol::{Answer, AuthKeyWish, Request};
+use crate::admin::protocol::{Answer, ApiKeyWish, AuthKeyWish, Request};
 use crate::backup;
 use crate::serve;
 
@@ -32,6 +32,7 @@ pub(crate) fn perform(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Users(command) => users(command),
         Command::Authkeys(command) => authkeys(command),
+        Command::Apikeys(command) => apikeys(command),
         Command::Nodes(command) => nodes(command),
         Command::Policy(command) => {
             let (request, file) = policy(command)?;
@@ -78,6 +79,20 @@ fn authkeys(command: AuthkeysCommand) -> (Request, bool) {
         AuthkeysCommand::Create(wish) => (Request::AuthkeysCreate(auth_key_wish(wish)), false),
         AuthkeysCommand::List { json } => (Request::AuthkeysList, json),
         AuthkeysCommand::Delete { id } => (Request::AuthkeysDelete { id }, false),
+    }
+}
+
+fn apikeys(command: ApikeysCommand) -> (Request, bool) {
+    match command {
+        ApikeysCommand::Create { scope, expires } => {
+            let wish = ApiKeyWish {
+                scopes: scope,
+                expires_in_seconds: expires.0,
+            };
+            (Request::ApikeysCreate(wish), false)
+        }
+        ApikeysCommand::List { json } => (Request::ApikeysList, json),
+        ApikeysCommand::Delete { id } => (Request::ApikeysDelete { id }, false),
     }
 }
 
@@ -157,6 +172,7 @@ fn show(answer: Answer, json: bool, file: &str) -> anyhow::Result<()> {
         Answer::Link(link) => output::line(&link),
         Answer::AuthKey(key) => output::line(&key.secret),
         Answer::AuthKeys(keys) => output::auth_keys(&keys, json),
+        Answer::ApiKeys(keys) => output::api_keys(&keys, json),
         Answer::Nodes(nodes) => output::nodes(&nodes, json),
         Answer::Policy(text) => output::verbatim(&text),
         Answer::Topology(topology) => output::line(&serde_json::to_string_pretty(&topology)?),

@@ -4,6 +4,7 @@
 //! (`synchronous=FULL`) before it is acknowledged.
 
 mod accounts;
+mod api_keys;
 mod audit;
 mod auth_keys;
 mod checks;
@@ -29,6 +30,7 @@ use sqlx::{SqlSafeStr, Transaction};
 use thiserror::Error;
 
 pub(crate) use accounts::{Account, Invitation};
+pub(crate) use api_keys::ApiKeyRow;
 pub(crate) use auth_keys::{AuthKeyRow, NewAuthKey};
 pub(crate) use checks::{Answer, Approval, Check, Period, Subject};
 pub(crate) use documents::{Farewell, Issued, Kind, Sealed};
@@ -40,7 +42,7 @@ pub(crate) use snapshot::LeavingRow;
 pub(crate) use users::UserRow;
 pub(crate) use web_sessions::NewWebSession;
 
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "mesh", include_str!("../../migrations/0001_mesh.sql")),
     (
         2,
@@ -58,6 +60,11 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
         include_str!("../../migrations/0004_accounts.sql"),
     ),
     (5, "audit", include_str!("../../migrations/0005_audit.sql")),
+    (
+        6,
+        "api keys",
+        include_str!("../../migrations/0006_api_keys.sql"),
+    ),
 ];
 
 /// How many readers there are beside the one writer.
@@ -132,6 +139,9 @@ pub(crate) enum Refusal {
     /// More logins of a node wait than anybody can answer.
     #[error("too many logins of this node wait for a check; try again later")]
     TooManyChecks,
+    /// Not the number of an API key.
+    #[error("there is no API key {0}; `meshd-control apikeys list` shows all")]
+    NoApiKey(u64),
     /// A secret that control never made, or whose key was deleted.
     #[error("control does not know this auth key; make one with `meshd-control authkeys create`")]
     AuthKeyUnknown,

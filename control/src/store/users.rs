@@ -64,6 +64,9 @@ impl Store {
             .await?
             .ok_or_else(|| Refusal::NoUser(login.to_owned()))?;
         let old = role::parse(row.try_get("role")?).map_err(StoreError::Content)?;
+        if old == new {
+            return Ok(old);
+        }
         if !role::administers(new) {
             refuse_last_admin(&mut change, login).await?;
         }

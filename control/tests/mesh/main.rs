@@ -1,6 +1,7 @@
 //! Control as nodes and admins see it: the built program, over HTTPS and its socket.
 
 mod admins;
+mod api;
 mod audit;
 mod backups;
 mod commands;
