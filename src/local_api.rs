@@ -89,6 +89,9 @@ pub struct Join {
     pub auth_key: Option<String>,
     /// The wished name.
     pub name: NodeName,
+    /// Have the owner of this node sign in again, and give it new keys.
+    #[serde(default)]
+    pub renew: bool,
     /// The wished tags, where a person is asked.
     #[serde(default)]
     pub tags: Vec<String>,

@@ -109,6 +109,24 @@ pub struct JoinRequest {
     pub release: String,
     /// Chance, so that a host which asks twice in a second does not repeat itself.
     pub nonce: u64,
+    /// The host is a node already, and asks for a new sign-in with the new keys above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews: Option<Renewal>,
+}
+
+/// Shows that a host which brings new keys is the node that it says it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// Its number.
+    pub node: NodeId,
+    /// The signature of the key that it has had by now over [`renewal_text`], base64.
+    pub signature: String,
+}
+
+/// What a node signs with its old key to bring new ones.
+#[must_use]
+pub fn renewal_text(node: NodeId, node_key: &PublicKey, wireguard_key: &WireGuardKey) -> Vec<u8> {
+    format!("meshd-renewal 1\n{node}\n{node_key}\n{wireguard_key}\n").into_bytes()
 }
 
 /// The host that has sent a [`JoinRequest`] asks what has become of it, or takes it back.

@@ -8,13 +8,17 @@ use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use meshd_contract::node_api::{JoinAnswer, JoinPage, JoinRequest, JoinWait};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use meshd_contract::node_api::{
+    JoinAnswer, JoinPage, JoinRequest, JoinWait, Renewal, renewal_text,
+};
 
 use crate::clock::now;
 use crate::node_server::NodeServer;
 use crate::problem::ApiError;
 use crate::signed_request::SignedRequest;
-use crate::store::{Host, Joining, NewJoin};
+use crate::store::{Host, Joining, NewJoin, NodeRow};
 use crate::web::{Token, Web};
 
 /// How long a person has to open the page and decide, in seconds.
@@ -35,6 +39,10 @@ pub(crate) async fn ask(
     server.refuse_repeated(&request, &body.node_key)?;
     let tried = web.permit_join(request.observed);
     tried.map_err(|wait| ApiError::TooOften(wait.as_secs() + 1))?;
+    let renews = match &body.renews {
+        Some(renewal) => Some(renewed(&server, &body, renewal).await?),
+        None => None,
+    };
     let secret = Token::short().map_err(|error| ApiError::Malformed(error.to_string()))?;
     let expires_at = now().plus(PATIENCE);
     let join = NewJoin {
@@ -42,8 +50,12 @@ pub(crate) async fn ask(
         host: Host {
             node_key: body.node_key,
             wireguard_key: body.wireguard_key,
-            name: body.name,
+            name: match &renews {
+                Some(node) => node.name.clone(),
+                None => body.name,
+            },
         },
+        renews: renews.map(|node| node.id),
         tags: tags(body.tags)?,
         release: body.release.chars().take(64).collect(),
         source: request.observed,
@@ -60,6 +72,23 @@ pub(crate) async fn ask(
         }
     };
     Ok(Json(answer).into_response())
+}
+
+/// The node that brings new keys, as its old key shows.
+async fn renewed(
+    server: &NodeServer,
+    body: &JoinRequest,
+    renewal: &Renewal,
+) -> Result<NodeRow, ApiError> {
+    let node = server.store.node(renewal.node).await?;
+    let node = node.ok_or(ApiError::Gone)?;
+    let text = renewal_text(node.id, &body.node_key, &body.wireguard_key);
+    let signature = STANDARD.decode(&renewal.signature);
+    let is_its_own = signature.is_ok_and(|signature| node.node_key.verifies(&text, &signature));
+    match is_its_own || node.node_key == body.node_key {
+        true => Ok(node),
+        false => Err(ApiError::Signature),
+    }
 }
 
 /// Tells as soon as a person has decided, or after a while that nobody has.

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use meshd_contract::identity::NodeName;
 use meshd_contract::time::Timestamp;
 
 use super::client::{Client, unexpected};
@@ -60,11 +59,11 @@ fn ask(client: &mut Client) -> Result<Box<Status>, CliError> {
 }
 
 /// What comes of a key that ends, and from when on that is something to see to.
-fn expiry(name: &NodeName, end: Timestamp, now: Timestamp) -> String {
+fn expiry(end: Timestamp, now: Timestamp) -> String {
     const DAY: u64 = 86_400;
     const SOON: u64 = 14 * DAY;
     let left = end.0.saturating_sub(now.0);
-    let remedy = format!("an administrator renews it with meshd-control nodes expiry {name} 180d");
+    let remedy = "its owner signs in again with sudo mesh up --force-reauth";
     match left {
         0 => format!("has expired, and no node talks to this one: {remedy}"),
         1..DAY => format!("expires within {} h: {remedy}", left.div_ceil(3_600)),
@@ -114,7 +113,7 @@ fn describe(status: &Status, now: Timestamp) -> String {
         };
         line("addresses", &addresses);
         if let Some(end) = node.key_expires_at {
-            line("key", &expiry(&node.name, end, now));
+            line("key", &expiry(end, now));
         }
     }
     if let Some(control) = &status.control {
@@ -226,11 +225,10 @@ mod tests {
 
     #[test]
     fn a_key_that_ends_soon_comes_with_what_to_do() {
-        let name = "laptop".parse().expect("a name");
-        let says = |end| expiry(&name, Timestamp(end), Timestamp(1_000));
+        let says = |end| expiry(Timestamp(end), Timestamp(1_000));
         assert_eq!(says(1_000 + 20 * 86_400), "expires in 20 days");
         let soon = says(1_000 + 3 * 86_400);
-        assert!(soon.starts_with("expires in 3 days: ") && soon.ends_with(" laptop 180d"));
+        assert!(soon.starts_with("expires in 3 days: ") && soon.ends_with(" --force-reauth"));
         assert!(says(1_001).starts_with("expires within 1 h"));
         assert!(says(999).starts_with("has expired"));
     }

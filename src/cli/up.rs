@@ -39,6 +39,10 @@ pub(super) struct Up {
         conflicts_with = "auth_key_file"
     )]
     tag: Vec<String>,
+    /// Have the owner of this host sign in again, on a page of the control server, and give the
+    /// host new keys; its sessions go on.
+    #[arg(long, conflicts_with_all = ["auth_key_file", "tag", "name"])]
+    force_reauth: bool,
     /// Fail if this host does not accept SSH from the mesh yet.
     #[arg(long)]
     ssh: bool,
@@ -54,7 +58,11 @@ pub(super) fn run(socket: &Path, up: &Up) -> Result<(), CliError> {
     }
     let mut client = Client::connect(socket)?;
     let pinned = read_trust(&up.trust)?;
-    let join = match &up.control {
+    let control = match &up.control {
+        None if up.force_reauth => Some(own_control(&mut client)?),
+        control => control.clone(),
+    };
+    let join = match &control {
         Some(control) => Some(wish(&mut client, up, control, pinned.as_ref())?),
         None => None,
     };
@@ -73,6 +81,17 @@ pub(super) fn run(socket: &Path, up: &Up) -> Result<(), CliError> {
         );
     }
     print(&summary(&status))
+}
+
+/// The control server of the mesh that this host is in.
+fn own_control(client: &mut Client) -> Result<String, CliError> {
+    match client.ask(&Request::Status)? {
+        Response::Status(status) => status
+            .control
+            .map(|control| control.url)
+            .ok_or(CliError::NoMesh),
+        other => Err(unexpected(&other)),
+    }
 }
 
 /// Joins, with a person's help where it takes one.
@@ -117,6 +136,7 @@ fn wish(
         control_key,
         auth_key,
         name,
+        renew: up.force_reauth,
         tags: up.tag.iter().map(|tag| with_prefix(tag)).collect(),
     })
 }

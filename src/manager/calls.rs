@@ -156,7 +156,8 @@ impl Daemon {
         let pending = self
             .state
             .clone()
-            .filter(|state| state.membership.is_none() && state.control_key == wish.control_key);
+            .filter(|state| state.membership.is_none() || state.renewal.is_some())
+            .filter(|state| state.control_key == wish.control_key);
         let Some(pending) = pending else {
             return send(reply, error(&Error::NotLetIn));
         };
@@ -190,6 +191,10 @@ impl Daemon {
         };
         match saved {
             Ok((state, joined)) => {
+                let before = self.state.as_ref().map(|before| &before.wireguard_key);
+                if before.is_some_and(|key| *key != state.wireguard_key) {
+                    self.release().await;
+                }
                 self.state = Some(state);
                 self.problem = None;
                 send(reply, Response::Joined(joined));
@@ -242,6 +247,12 @@ impl Daemon {
         match done {
             Some(Done::Joined(outcome, reply)) => {
                 self.joined(outcome, reply).await;
+            }
+            Some(Done::Renewed(outcome)) => {
+                let (reply, _) = oneshot::channel();
+                if let (Some(outcome), false) = (outcome, self.is_joining) {
+                    self.joined(Ok(*outcome), reply).await;
+                }
             }
             Some(Done::LoggedOut(told, reply)) => {
                 // Control that does not know the node any more has nothing against it.

@@ -22,7 +22,7 @@ use super::documents::Documents;
 use super::error::Error;
 use super::fd_store::{FdStore, Left};
 use super::following::{Follower, Untaken};
-use super::join::Outcome;
+use super::join::{Outcome, was_renewed};
 use super::keeping::Repairs;
 use super::kernel_events::{KernelEvents, Touched};
 use super::mesh::{self, Mesh};
@@ -90,6 +90,8 @@ pub struct Daemon {
 pub(super) enum Done {
     /// To be answered to the one who asked.
     Joined(Result<Outcome, Error>, oneshot::Sender<Response>),
+    /// What has become of new keys that an earlier process has asked for.
+    Renewed(Option<Box<Outcome>>),
     /// A question was answered; nothing to do here.
     Asked,
     /// Control has said good-bye, or could not be told.
@@ -227,6 +229,13 @@ impl Daemon {
         };
         if !membership.up {
             return;
+        }
+        if state.renewal.is_some() && !self.is_joining {
+            let (options, pending) = (self.options.clone(), state.clone());
+            self.tasks.spawn(async move {
+                let outcome = was_renewed(&options, pending).await;
+                Done::Renewed(outcome.map(Box::new))
+            });
         }
         let directory = self.options.state.clone();
         if self.documents.is_none() {

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use meshd_contract::node_api::{
-    JoinAnswer, JoinRequest, JoinWait, RegisterRequest, RegisterResponse,
+    JoinAnswer, JoinPage, JoinRequest, JoinWait, RegisterRequest, RegisterResponse, Renewal,
+    renewal_text,
 };
 use tokio::time::{Instant, sleep};
 
@@ -15,7 +18,7 @@ use super::error::Error;
 use super::link::Links;
 use super::nft;
 use super::options::Options;
-use super::state::{Membership, Secret, State, StateFile};
+use super::state::{Membership, NewKeys, Secret, State, StateFile};
 use super::wireguard::{self, Settings};
 use crate::local_api::{Join, Page};
 
@@ -48,7 +51,11 @@ pub struct Arrived {
 pub async fn join(options: &Options, before: Option<State>, join: &Join) -> Result<Outcome, Error> {
     let url: ControlUrl = join.control.parse()?;
     if let Some(state) = before.as_ref().filter(|state| state.membership.is_some()) {
-        return same_mesh(state, &url, join);
+        let same = same_mesh(state, &url, join)?;
+        return match join.renew {
+            true => renew(options, state.clone(), join).await,
+            false => Ok(same),
+        };
     }
     let pending = prepare(before.clone(), &url, join)?;
     check_host(options, &pending).await?;
@@ -66,11 +73,7 @@ pub async fn join(options: &Options, before: Option<State>, join: &Join) -> Resu
     match answer {
         Ok(JoinAnswer::Joined(registered)) => arrive(options, pending, registered),
         Ok(JoinAnswer::Asked(page)) => {
-            let page = Page {
-                url: page.url,
-                fingerprint: pending.node_key.signing_key().public().fingerprint(),
-                expires_at: page.expires_at,
-            };
+            let page = shown(page, &pending);
             Ok(Outcome::Asked(Box::new(pending), page))
         }
         Ok(JoinAnswer::Waiting) => Err(Error::NotLetIn),
@@ -81,6 +84,68 @@ pub async fn join(options: &Options, before: Option<State>, join: &Join) -> Resu
             Err(error)
         }
     }
+}
+
+/// Asks control for a page where the owner of this node signs in again. The new keys are on the
+/// disk before control hears of them: it may take them in place of the old ones at any moment.
+async fn renew(options: &Options, state: State, join: &Join) -> Result<Outcome, Error> {
+    let renewal = match state.renewal.clone() {
+        Some(keys) => keys,
+        None => NewKeys::generate()?,
+    };
+    let pending = State {
+        renewal: Some(renewal),
+        ..state
+    };
+    let connection = Connection::open(&server(&pending)?).await?;
+    StateFile::in_directory(&options.state).save(&pending)?;
+    match ask(connection, &pending, join).await? {
+        JoinAnswer::Joined(registered) => arrive(options, pending, registered),
+        JoinAnswer::Asked(page) => {
+            let page = shown(page, &pending);
+            Ok(Outcome::Asked(Box::new(pending), page))
+        }
+        JoinAnswer::Waiting => Err(Error::NotLetIn),
+    }
+}
+
+/// Finds out what has become of new keys that an earlier process has asked for, until control has
+/// said it; none where nothing has.
+pub async fn was_renewed(options: &Options, pending: State) -> Option<Outcome> {
+    let (server, credentials) = (server(&pending).ok()?, unregistered(&pending));
+    let mut backoff = Backoff::default();
+    loop {
+        let answer = async {
+            let mut connection = Connection::open(&server).await?;
+            let body = who(&pending);
+            connection.post("/v1/join/wait", &credentials, &body).await
+        };
+        match answer.await {
+            Ok(JoinAnswer::Joined(registered)) => {
+                return arrive(options, pending, registered).ok();
+            }
+            Ok(JoinAnswer::Waiting | JoinAnswer::Asked(_)) => {}
+            Err(Error::Problem { status: ..500, .. }) => return None,
+            Err(error) => tracing::debug!(%error, "control does not say yet which keys count"),
+        }
+        sleep(backoff.failed(chance())).await;
+    }
+}
+
+fn shown(page: JoinPage, pending: &State) -> Page {
+    Page {
+        url: page.url,
+        fingerprint: keys(pending).node_key.signing_key().public().fingerprint(),
+        expires_at: page.expires_at,
+    }
+}
+
+/// The keys that control is asked to take.
+fn keys(pending: &State) -> NewKeys {
+    pending.renewal.clone().unwrap_or_else(|| NewKeys {
+        node_key: pending.node_key.clone(),
+        wireguard_key: pending.wireguard_key.clone(),
+    })
 }
 
 /// Waits until a person has let this host in, for which `pending` has the keys.
@@ -155,9 +220,26 @@ async fn ask(
     pending: &State,
     join: &Join,
 ) -> Result<JoinAnswer, Error> {
+    let keys = keys(pending);
+    let (node_key, wireguard_key) = (
+        keys.node_key.signing_key().public(),
+        keys.wireguard_key.wireguard_public(),
+    );
+    let renews = match (&pending.renewal, &pending.membership) {
+        (Some(_), Some(membership)) => {
+            let text = renewal_text(membership.node, &node_key, &wireguard_key);
+            let signature = pending.node_key.signing_key().sign(&text);
+            Some(Renewal {
+                node: membership.node,
+                signature: STANDARD.encode(signature),
+            })
+        }
+        _ => None,
+    };
     let request = JoinRequest {
-        node_key: pending.node_key.signing_key().public(),
-        wireguard_key: pending.wireguard_key.wireguard_public(),
+        node_key,
+        wireguard_key,
+        renews,
         name: join.name.clone(),
         tags: join.tags.clone(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -178,14 +260,14 @@ fn server(state: &State) -> Result<Server, Error> {
 /// What a host without a number signs with.
 fn unregistered(pending: &State) -> Credentials {
     Credentials {
-        key: pending.node_key.signing_key(),
+        key: keys(pending).node_key.signing_key(),
         node: None,
     }
 }
 
 fn who(pending: &State) -> JoinWait {
     JoinWait {
-        node_key: pending.node_key.signing_key().public(),
+        node_key: keys(pending).node_key.signing_key().public(),
     }
 }
 
@@ -195,7 +277,10 @@ fn arrive(
     registered: RegisterResponse,
 ) -> Result<Outcome, Error> {
     let needs_approval = registered.needs_approval;
-    Documents::clear(&options.state)?;
+    // A node with new keys goes on with what it has.
+    if pending.renewal.is_none() {
+        Documents::clear(&options.state)?;
+    }
     let state = joined(pending, registered);
     StateFile::in_directory(&options.state).save(&state)?;
     Ok(Outcome::Joined(Box::new(Arrived {
@@ -205,7 +290,14 @@ fn arrive(
 }
 
 fn joined(pending: State, registered: RegisterResponse) -> State {
+    let NewKeys {
+        node_key,
+        wireguard_key,
+    } = keys(&pending);
     State {
+        node_key,
+        wireguard_key,
+        renewal: None,
         membership: Some(Membership {
             node: registered.node,
             name: registered.name,
@@ -237,6 +329,7 @@ fn prepare(before: Option<State>, url: &ControlUrl, join: &Join) -> Result<State
         wireguard_key: Secret::generate()?,
         control: url.to_string(),
         control_key: join.control_key,
+        renewal: None,
         membership: None,
     })
 }
@@ -276,6 +369,7 @@ mod tests {
             auth_key: Some("secret".to_owned()),
             name: "web1".parse().expect("a name"),
             tags: Vec::new(),
+            renew: false,
         }
     }
 

@@ -27,8 +27,34 @@ pub struct State {
     pub control: String,
     /// Its key.
     pub control_key: PublicKey,
+    /// New keys that wait for a sign-in by the node's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<NewKeys>,
     /// The place in the mesh; none while a registration is not known to have succeeded.
     pub membership: Option<Membership>,
+}
+
+/// Keys that are to take the place of those that a node has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewKeys {
+    /// The seed of the key that signs requests to control.
+    pub node_key: Secret,
+    /// The WireGuard key.
+    pub wireguard_key: Secret,
+}
+
+impl NewKeys {
+    /// New random ones.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub fn generate() -> Result<Self, Error> {
+        Ok(Self {
+            node_key: Secret::generate()?,
+            wireguard_key: Secret::generate()?,
+        })
+    }
 }
 
 /// A node's place in a mesh.
@@ -167,6 +193,7 @@ mod tests {
             wireguard_key: Secret::generate().expect("random bytes"),
             control: "https://control:8443".to_owned(),
             control_key: PrivateKey::from_seed(&[1; 32]).public(),
+            renewal: None,
             membership: None,
         }
     }

@@ -19,11 +19,15 @@ struct Waiting {
 
 impl Waiting {
     fn begin(mesh: &Mesh, arguments: &[&str]) -> Self {
-        let laptop = mesh.host("laptop");
-        let terminal = laptop.terminal().expect("a terminal");
+        Self::begin_on(mesh, "laptop", arguments)
+    }
+
+    fn begin_on(mesh: &Mesh, host: &str, arguments: &[&str]) -> Self {
+        let host = mesh.host(host);
+        let terminal = host.terminal().expect("a terminal");
         terminal.resize(100, 50).expect("a size");
         let key = mesh.control_key().expect("a key");
-        let up = laptop.command("mesh");
+        let up = host.command("mesh");
         let up = up.args([
             "up",
             "--control",
@@ -148,4 +152,68 @@ fn a_tag_is_given_by_its_owner() {
     alice.press(&mesh, &waiting.url, "decision", "approve");
     assert!(waiting.end().0);
     assert!(nodes(&mesh).contains("tag:web"), "{}", nodes(&mesh));
+}
+
+fn wireguard_key(mesh: &Mesh, host: &str) -> String {
+    let status = mesh.host(host).command("mesh").args(["status", "--json"]);
+    let status = status.succeed().expect("a status").stdout;
+    let (_, rest) = status.split_once("\"public_key\"").expect("a key");
+    rest.split('"').nth(1).expect("its value").to_owned()
+}
+
+/// Into the renewed host: its tunnels get other keys, and what runs in them goes on.
+#[test]
+fn a_new_sign_in_gives_new_keys_and_cuts_no_session_of_others() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let alice = Person::new(&mesh, "web1", ALICE);
+    let bob = Person::new(&mesh, "web1", "bob@example.com");
+    let before = wireguard_key(&mesh, "web1");
+    let mut talk = mesh.talk();
+    talk.assert_alive("before");
+    let mut waiting = Waiting::begin_on(&mesh, "web1", &["--force-reauth"]);
+    let refused = bob.press(&mesh, &waiting.url, "decision", "approve");
+    assert_eq!(refused.status, 403, "{}", refused.page);
+    let answer = alice.press(&mesh, &waiting.url, "decision", "approve");
+    assert_eq!(answer.status, 200, "{}", answer.page);
+    assert!(waiting.end().0, "{}", waiting.terminal.shown());
+    assert_ne!(wireguard_key(&mesh, "web1"), before);
+    talk.assert_alive("after");
+    let login = mesh.ssh("laptop", &["alice@web1", "id -un"]).succeed();
+    assert_eq!(login.expect("a login").stdout, "alice\n");
+}
+
+#[test]
+fn an_expired_host_comes_back_by_a_new_sign_in() {
+    let mesh = Mesh::of_two().expect("a mesh");
+    let alice = Person::new(&mesh, "laptop", ALICE);
+    mesh.meshd_control(&["nodes", "expiry", "laptop", "now"])
+        .expect("expired");
+    let mut waiting = Waiting::begin_on(&mesh, "laptop", &["--force-reauth"]);
+    alice.press(&mesh, &waiting.url, "decision", "approve");
+    assert!(waiting.end().0, "{}", waiting.terminal.shown());
+    mesh.wait_until_reachable("laptop", "web1").expect("SSH");
+    let login = mesh.ssh("laptop", &["alice@web1", "id -un"]).succeed();
+    assert_eq!(login.expect("a login").stdout, "alice\n");
+}
+
+/// Control has taken the new keys, and the manager was not there to hear of it.
+#[test]
+fn a_crash_between_approval_and_answer_loses_no_host() {
+    let mut mesh = Mesh::of_two().expect("a mesh");
+    let alice = Person::new(&mesh, "laptop", ALICE);
+    let waiting = Waiting::begin_on(&mesh, "laptop", &["--force-reauth"]);
+    mesh.take_manager("laptop").crash().expect("a crash");
+    let before = nodes(&mesh);
+    alice.press(&mesh, &waiting.url, "decision", "approve");
+    mesh.start_manager("laptop").expect("a manager");
+    assert!(before.contains("laptop"));
+    mesh.wait_until_reachable("laptop", "web1").expect("SSH");
+    wait_for("a login with the new keys", DEADLINE, || {
+        let login = mesh
+            .ssh("laptop", &["alice@web1", "id -un"])
+            .output()
+            .ok()?;
+        (login.stdout == "alice\n").then_some(())
+    })
+    .expect("a login");
 }

@@ -28,6 +28,8 @@ pub(crate) const API_KEY_CREATE: &str = "api-key.create";
 pub(crate) const API_KEY_DELETE: &str = "api-key.delete";
 /// A host became a node.
 pub(crate) const NODE_JOIN: &str = "node.join";
+/// The owner of a node has signed in again, and the node has new keys.
+pub(crate) const NODE_RENEW: &str = "node.renew";
 /// A user has turned away a host that asked to join.
 pub(crate) const JOIN_REFUSE: &str = "join.refuse";
 /// An administrator has approved a node.

@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use meshd_contract::identity::NodeName;
+use meshd_contract::identity::{NodeId, NodeName};
 use meshd_contract::key::{PublicKey, WireGuardKey};
 use meshd_contract::node_api::RegisterResponse;
 use meshd_contract::time::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::registration::{admit, known, refuse_taken};
+use super::registration::{admit, known, refuse_taken, renew};
 use super::{Admission, Host, Refusal, Store, StoreError, from_json, from_sql, from_text};
 use super::{to_json, to_sql};
 use crate::audit::{Actor, Entry, action};
@@ -27,6 +27,8 @@ pub(crate) struct NewJoin {
     pub(crate) secret: SecretHash,
     /// The host.
     pub(crate) host: Host,
+    /// The node that it is, where it only has new keys.
+    pub(crate) renews: Option<NodeId>,
     /// The wished tags.
     pub(crate) tags: Vec<String>,
     /// The version of meshd that it runs.
@@ -42,6 +44,8 @@ pub(crate) struct NewJoin {
 pub(crate) struct JoinRow {
     /// The host.
     pub(crate) host: Host,
+    /// The node that it is, where it only has new keys.
+    pub(crate) renews: Option<NodeId>,
     /// The wished tags.
     pub(crate) tags: Vec<String>,
     /// The version of meshd that it runs.
@@ -71,7 +75,7 @@ impl Store {
         if let Some(response) = known(&mut change, &join.host).await? {
             return Ok(Joining::Joined(response));
         }
-        refuse_taken(&mut change, &join.host).await?;
+        refuse_taken(&mut change, &join.host, join.renews).await?;
         sqlx::query("DELETE FROM joins WHERE expires_at <= ? OR node_key = ?")
             .bind(to_sql(now.0))
             .bind(join.host.node_key.to_string())
@@ -88,7 +92,7 @@ impl Store {
         }
         sqlx::query(
             "INSERT INTO joins (node_key, secret_hash, wireguard_key, name, tags, release, source, \
-             expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+             expires_at, renews) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(join.host.node_key.to_string())
         .bind(join.secret.as_bytes())
@@ -98,6 +102,7 @@ impl Store {
         .bind(&join.release)
         .bind(&source)
         .bind(to_sql(join.expires_at.0))
+        .bind(join.renews.map(|node| to_sql(node.0)))
         .execute(&mut *change)
         .await?;
         change.commit().await?;
@@ -151,7 +156,10 @@ impl Store {
     ) -> Result<RegisterResponse, StoreError> {
         let mut change = self.write().await?;
         let join = find(&mut change, secret, now).await?;
-        let response = admit(&mut change, &join.host, admission, now).await?;
+        let response = match join.renews {
+            Some(node) => renew(&mut change, node, &join.host, admission, now).await?,
+            None => admit(&mut change, &join.host, admission, now).await?,
+        };
         end(&mut change, secret, "joined").await?;
         change.commit().await?;
         Ok(response)
@@ -222,7 +230,9 @@ fn open(row: &SqliteRow, now: Timestamp) -> Result<JoinRow, StoreError> {
     if from_sql(row.try_get("expires_at")?) <= now.0 {
         return Err(Refusal::JoinOver.into());
     }
+    let renews: Option<i64> = row.try_get("renews")?;
     Ok(JoinRow {
+        renews: renews.map(|node| NodeId(from_sql(node))),
         host: host(row, from_text(row.try_get("node_key")?)?)?,
         tags: from_json(row.try_get("tags")?)?,
         release: row.try_get("release")?,

@@ -42,7 +42,7 @@ pub(crate) use snapshot::LeavingRow;
 pub(crate) use users::UserRow;
 pub(crate) use web_sessions::NewWebSession;
 
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "mesh", include_str!("../../migrations/0001_mesh.sql")),
     (
         2,
@@ -64,6 +64,11 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
         6,
         "api keys",
         include_str!("../../migrations/0006_api_keys.sql"),
+    ),
+    (
+        7,
+        "renewals",
+        include_str!("../../migrations/0007_renewals.sql"),
     ),
 ];
 

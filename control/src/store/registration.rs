@@ -102,7 +102,7 @@ pub(super) async fn admit(
     admission: &Admission,
     now: Timestamp,
 ) -> Result<RegisterResponse, StoreError> {
-    refuse_taken(change, host).await?;
+    refuse_taken(change, host, None).await?;
     let slot = take_slot(change).await?;
     let node = insert(change, host, admission, slot, now).await?;
     let actor = match &admission.by {
@@ -147,14 +147,52 @@ pub(super) async fn known(
     }))
 }
 
+/// Gives a node new keys, in the name of its owner.
+pub(super) async fn renew(
+    change: &mut SqliteConnection,
+    id: NodeId,
+    host: &Host,
+    admission: &Admission,
+    now: Timestamp,
+) -> Result<RegisterResponse, StoreError> {
+    refuse_taken(change, host, Some(id)).await?;
+    // Only the keys of users' nodes expire.
+    let renewed = sqlx::query(
+        "UPDATE nodes SET node_key = ?, wireguard_key = ?, \
+         key_expires_at = CASE WHEN user IS NULL THEN key_expires_at ELSE ? END \
+         WHERE id = ? AND deleted_at IS NULL",
+    )
+    .bind(host.node_key.to_string())
+    .bind(host.wireguard_key.to_string())
+    .bind(to_sql(admission.key_expires_at.0))
+    .bind(to_sql(id.0))
+    .execute(&mut *change)
+    .await?;
+    if renewed.rows_affected() == 0 {
+        return Err(Refusal::NoNode(id.to_string()).into());
+    }
+    if let Admitter::User(login) = &admission.by {
+        let actor = Actor::User(login.clone());
+        let entry = Entry::new(now, &actor, action::NODE_RENEW, &host.name).with("node", id.0);
+        Store::note(change, &entry).await?;
+    }
+    let response = known(change, host).await?;
+    response.ok_or_else(|| Refusal::NoNode(id.to_string()).into())
+}
+
+/// Refuses a name or key that another node has than the one that is renewed.
 pub(super) async fn refuse_taken(
     change: &mut SqliteConnection,
     request: &Host,
+    renewed: Option<NodeId>,
 ) -> Result<(), StoreError> {
-    let taken = sqlx::query("SELECT 1 FROM nodes WHERE name = ? AND deleted_at IS NULL")
-        .bind(request.name.as_str())
-        .fetch_optional(&mut *change)
-        .await?;
+    let own = renewed.map(|node| to_sql(node.0));
+    let taken =
+        sqlx::query("SELECT 1 FROM nodes WHERE name = ? AND deleted_at IS NULL AND id IS NOT ?")
+            .bind(request.name.as_str())
+            .bind(own)
+            .fetch_optional(&mut *change)
+            .await?;
     // A host that was never given a name calls itself localhost, which every other host is too.
     if taken.is_some() || request.name.as_str() == "localhost" {
         return Err(Refusal::NameTaken(request.name.to_string()).into());

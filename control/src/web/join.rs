@@ -8,14 +8,14 @@ use axum::Extension;
 use axum::extract::Path;
 use axum::response::Response;
 use maud::html;
-use meshd_contract::identity::Owner;
+use meshd_contract::identity::{NodeId, Owner};
 use serde::Deserialize;
 
 use super::page::page_for;
 use super::{Posted, SignedIn, Token, Web, WebError};
 use crate::clock::now;
 use crate::engine::Engine;
-use crate::store::{Admission, Admitter, JoinRow, StoreError};
+use crate::store::{Admission, Admitter, JoinRow, NodeRow, StoreError};
 
 const NO_SUCH_PAGE: &str = "Nobody waits at this address. Is the link complete?";
 
@@ -51,25 +51,38 @@ pub(super) async fn show(
 ) -> Result<Response, WebError> {
     let token = Token::read(&secret).ok_or(WebError::NotFound(NO_SUCH_PAGE))?;
     let join = web.store.join(&token.hash(), now()).await?;
-    let missing = missing_tag(&web, &signed_in, &join).await?;
+    let owner = match join.renews {
+        Some(node) => Some(renewed(&web, node).await?.owner),
+        None => None,
+    };
+    let obstacle = obstacle(&web, &signed_in, &join, owner.as_ref()).await?;
     let content = html! {
-        p { "This host asks to join. Approve it only if you have just started "
-            code { "mesh up" } " there, and the terminal shows the same key." }
+        p {
+            @if owner.is_some() { "This host asks for a new sign-in, with new keys." }
+            @else { "This host asks to join." }
+            " Approve it only if you have just started "
+            code { "mesh up" } " there, and the terminal shows the same key."
+        }
         dl {
             dt { "Name" } dd { strong { (join.host.name) } }
             dt { "Key" } dd { code { (join.host.node_key.fingerprint()) } }
             dt { "Asks from" } dd { (join.source) }
             dt { "Runs" } dd { "meshd " (join.release) }
-            dt { "Will belong to" }
-            dd {
-                @if join.tags.is_empty() { (signed_in.login) }
-                @else { "nobody; it will carry " (join.tags.join(", ")) }
+            @if let Some(owner) = &owner {
+                dt { "Belongs to" }
+                dd { (owner) }
+            } @else {
+                dt { "Will belong to" }
+                dd {
+                    @if join.tags.is_empty() { (signed_in.login) }
+                    @else { "nobody; it will carry " (join.tags.join(", ")) }
+                }
             }
         }
         form method="post" action=(format!("/join/{secret}")) {
             (signed_in.csrf_field())
-            @match &missing {
-                Some(tag) => p .wrong { (may_not(tag)) }
+            @match &obstacle {
+                Some(sentence) => p .wrong { (sentence) }
                 None => button name="decision" value="approve" { "Approve" }
             }
             button name="decision" value="refuse" { "Refuse" }
@@ -95,8 +108,12 @@ pub(super) async fn submit(
         }
         Decision::Approve => {
             let join = web.store.join(&token.hash(), now()).await?;
-            if let Some(tag) = missing_tag(&web, &signed_in, &join).await? {
-                return Err(WebError::Forbidden(may_not(&tag)));
+            let owner = match join.renews {
+                Some(node) => Some(renewed(&web, node).await?.owner),
+                None => None,
+            };
+            if let Some(sentence) = obstacle(&web, &signed_in, &join, owner.as_ref()).await? {
+                return Err(WebError::Forbidden(sentence));
             }
             let admission = Admission {
                 owner: match join.tags.is_empty() {
@@ -123,20 +140,47 @@ pub(super) async fn submit(
     Ok(page_for(&signed_in, "Thank you", &content))
 }
 
-/// A wished tag that this person may not give to a host.
-async fn missing_tag(
+async fn renewed(web: &Web, node: NodeId) -> Result<NodeRow, WebError> {
+    let node = web.store.node(node).await?;
+    node.ok_or(WebError::NotFound(NO_SUCH_PAGE))
+}
+
+/// Why this person may not approve: a node is renewed by its owner alone, or by who may give it
+/// its tags.
+async fn obstacle(
     web: &Web,
     signed_in: &SignedIn,
     join: &JoinRow,
+    owner: Option<&Owner>,
 ) -> Result<Option<String>, WebError> {
-    if join.tags.is_empty() {
+    let tags = match owner {
+        None => &join.tags,
+        Some(Owner::Tags(tags)) => tags,
+        Some(Owner::User(login)) if *login == signed_in.login => return Ok(None),
+        Some(Owner::User(login)) => {
+            return Ok(Some(format!(
+                "This host belongs to {login}, and you are not."
+            )));
+        }
+    };
+    let missing = missing_tag(web, signed_in, tags).await?;
+    Ok(missing.map(|tag| may_not(&tag)))
+}
+
+/// A tag that this person may not give to a host.
+async fn missing_tag(
+    web: &Web,
+    signed_in: &SignedIn,
+    tags: &[String],
+) -> Result<Option<String>, WebError> {
+    if tags.is_empty() {
         return Ok(None);
     }
     let stored = web.store.policy().await?;
     let text = stored.map(|policy| policy.text).unwrap_or_default();
     let policy = Engine::parse(&text).map_err(|error| StoreError::Content(error.to_string()))?;
     let may = |tag: &&String| policy.may_tag(&signed_in.login, signed_in.role, tag);
-    Ok(join.tags.iter().find(|tag| !may(tag)).cloned())
+    Ok(tags.iter().find(|tag| !may(tag)).cloned())
 }
 
 fn may_not(tag: &str) -> String {

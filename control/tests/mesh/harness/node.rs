@@ -71,6 +71,7 @@ impl Node {
             tags: tags.iter().map(ToString::to_string).collect(),
             release: "1.2.3".to_owned(),
             nonce: 1,
+            renews: None,
         });
         self.send("POST", "/v1/join", body.expect("JSON")).await
     }
