@@ -1,5 +1,9 @@
 //! The log of who changed what, and of what nodes tell.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
 use meshd_contract::identity::NodeId;
 use meshd_contract::login_event::{LoginEvent, LoginEventKind};
 use meshd_contract::node_api::{LoginReport, MAX_LOGIN_EVENTS};
@@ -8,7 +12,7 @@ use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Row};
 
-use crate::harness::{Control, Node, now};
+use crate::harness::{Control, Node, PATIENCE, now};
 
 fn entries(control: &Control, arguments: &[&str]) -> Vec<Value> {
     let all = [&["audit", "--output", "json"], arguments].concat();
@@ -159,6 +163,34 @@ async fn more_entries_than_fit_a_page_are_all_printed() {
     let range = |from: u32| (from..=1200).map(|i| i.to_string()).collect::<Vec<_>>();
     assert_eq!(numbers(&["--action", "test"]), range(1));
     assert_eq!(numbers(&["--action", "test", "--limit", "700"]), range(501));
+}
+
+#[tokio::test]
+async fn new_entries_are_followed() {
+    let control = Control::start();
+    control.admin(&["users", "create", "alice@example.com"]);
+    let mut following = Command::new(env!("CARGO_BIN_EXE_meshd-control"))
+        .arg("--socket")
+        .arg(control.socket())
+        .args(["audit", "--follow", "--limit", "1", "--action", "user"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let lines = BufReader::new(following.stdout.take().expect("a pipe")).lines();
+    let (sender, printed) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let next = || printed.recv_timeout(PATIENCE).expect("a line in time");
+    assert!(next().ends_with("user.create alice@example.com role=\"member\""));
+    control.auth_key("alice@example.com");
+    control.admin(&["users", "create", "bob@example.com"]);
+    assert!(next().contains("user.create bob@example.com"));
+    following.kill().expect("kills");
+    following.wait().expect("waits");
+    reader.join().expect("ends");
 }
 
 #[tokio::test]
