@@ -3,6 +3,7 @@
 //! It does what the commands do, by the same operations. `/api/v1/openapi.json` describes it
 //! (OpenAPI 3.1), made from the types and attributes here.
 
+mod approvals;
 #[allow(unused_qualifications, reason = "what utoipa::path makes has some")]
 mod audit;
 mod auth_keys;
@@ -62,6 +63,7 @@ pub(crate) struct ApiServer {
         nodes::show,
         nodes::change,
         nodes::remove,
+        approvals::list,
         auth_keys::list,
         auth_keys::create,
         auth_keys::remove,
@@ -118,6 +120,7 @@ impl ApiServer {
             .route("/users/{login}", user)
             .route("/nodes", get(nodes::list))
             .route("/nodes/{node}", node)
+            .route("/nodes/{node}/approvals", get(approvals::list))
             .route("/auth-keys", get(auth_keys::list).post(auth_keys::create))
             .route("/auth-keys/{id}", delete(auth_keys::remove))
             .route("/policy", get(policy::show).put(policy::set))

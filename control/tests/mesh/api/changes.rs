@@ -1,5 +1,7 @@
 //! Users, nodes, auth keys, and what the audit log says of it.
 
+use meshd_contract::check::LoginClass;
+use meshd_contract::node_api::{AheadRequest, CheckState};
 use serde_json::{Value, json};
 
 use super::{Program, problem};
@@ -206,4 +208,41 @@ async fn the_log_names_the_key_and_is_read_by_pages() {
         let refused = program.get(&format!("/audit?{query}")).await;
         assert_eq!(problem(&refused), "malformed", "{query}");
     }
+}
+
+#[tokio::test]
+async fn what_an_owner_has_approved_is_listed() {
+    let control = Control::start_for_people(&[]);
+    let program = Program::with(&control, "nodes:read");
+    let (mut alice, _) = control.person("alice@example.com", "member").await;
+    let mut laptop = control.join("laptop", "alice@example.com").await;
+    let none: Value = program.get("/nodes/laptop/approvals").await.json();
+    assert_eq!(none, json!({ "approvals": [] }));
+
+    let wish = AheadRequest {
+        seconds: 900,
+        target: Some("tag:web".to_owned()),
+        class: LoginClass::Nonroot,
+        turn: 1,
+    };
+    let body = serde_json::to_vec(&wish).expect("JSON");
+    let asked = laptop.send("POST", "/v1/checks/ahead", body).await;
+    let CheckState::Waiting { id, prompt } = asked.json() else {
+        panic!("{}", asked.text());
+    };
+    let path = format!("/check/{id}");
+    assert_eq!(alice.open(&path).await.status, 200, "{}", alice.page);
+    let number = prompt.number.to_string();
+    let answer = alice.submit(&path, &[("choice", &number)]).await;
+    assert!(answer.text().contains("Approved"), "{}", answer.text());
+
+    let listed: Value = program.get("/nodes/1/approvals").await.json();
+    let approval = &listed["approvals"][0];
+    assert_eq!(approval["owner"], "alice@example.com");
+    assert_eq!(approval["class"], "nonroot");
+    assert_eq!(approval["target"], "tag:web");
+    assert_eq!(approval["is_ahead"], true);
+    let until = approval["expires_at"].as_u64().expect("a time");
+    assert!((now() + 800..=now() + 900).contains(&until), "{approval}");
+    assert_eq!(program.get("/nodes/web1/approvals").await.status, 404);
 }
