@@ -19,6 +19,7 @@ help:
 	@echo 'make test        formatting, lints, licences, and every test (needs root)'
 	@echo 'make bench       logins, transfers and forwards beside sshd on the same hosts (needs root)'
 	@echo 'make bench TABLES="bulk keys"   only these tables; TABLES=list names them'
+	@echo 'make bench TABLES=fleet   control with 10,000 simulated nodes'
 	@echo 'make deb         packages for Debian and Ubuntu, in $(TARGET)/packages'
 	@echo 'make rpm         packages for Fedora and RHEL, in $(TARGET)/packages'
 	@echo 'make vm-test     only the tests on kernel WireGuard, in virtual machines (needs root)'
@@ -62,7 +63,12 @@ $(MACHINES:%=test-%): test-%:
 
 bench: root prepare
 	cargo build --release --workspace --bins
+ifneq ($(TABLES),fleet)
 	@$(TARGET)/release/bench $(TABLES)
+endif
+ifneq ($(filter fleet,$(or $(TABLES),fleet)),)
+	cargo bench --workspace --bench fleet
+endif
 
 # Paths of this machine would end up in the programs: two machines would not build the same.
 deb rpm: export RUSTFLAGS := --remap-path-prefix=$(CURDIR)=meshd --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo

@@ -115,12 +115,24 @@ impl Control {
 
     /// Runs a command to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_meshd-control"))
-            .arg("--socket")
-            .arg(self.socket())
-            .args(arguments)
-            .output()
-            .expect("runs")
+        self.command(arguments).output().expect("runs")
+    }
+
+    /// A command for this server.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshd-control"));
+        command.arg("--socket").arg(self.socket()).args(arguments);
+        command
+    }
+
+    /// How much memory the server has (proc(5), VmRSS), in MiB.
+    #[allow(dead_code, reason = "the bench asks")]
+    pub(crate) fn resident_mib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("a number") / 1024
     }
 
     pub(crate) fn set_policy(&self, text: &str) {
