@@ -33,7 +33,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    runtime.expect("threads").block_on(run(count.unwrap_or(10_000)));
+    runtime
+        .expect("threads")
+        .block_on(run(count.unwrap_or(10_000)));
 }
 
 /// Alice's laptop may become one account on every agent; agents reach the hub.
@@ -55,15 +57,27 @@ async fn run(count: usize) {
     let mut row = |what: &str, value: String| {
         let _ = writeln!(table, "{what:<64} {value}");
     };
-    row("control, idle, resident", format!("{} MiB", control.resident_mib()));
+    row(
+        "control, idle, resident",
+        format!("{} MiB", control.resident_mib()),
+    );
     let hub = control.admin(&["authkeys", "create", "--tag", "tag:hub"]);
-    assert_eq!(Node::new(control.address).register(&hub, "hub").await.status, 200);
+    assert_eq!(
+        Node::new(control.address)
+            .register(&hub, "hub")
+            .await
+            .status,
+        200
+    );
     control.join("laptop", "alice@example.com").await;
 
     let began = Instant::now();
     let nodes = register(&control, count).await;
     let seconds = began.elapsed().as_secs_f64();
-    row("nodes registered", format!("{count}, {:.0}/s", as_f64(count) / seconds));
+    row(
+        "nodes registered",
+        format!("{count}, {:.0}/s", as_f64(count) / seconds),
+    );
 
     let (heard, mut hears) = mpsc::unbounded_channel();
     let (stop, stopped) = watch::channel(false);
@@ -71,16 +85,25 @@ async fn run(count: usize) {
     wait_for_all(&mut hears, LISTENERS.min(count)).await;
     let ways = policies(&control, &mut hears, LISTENERS.min(count)).await;
     let at = |share: usize| ways[(ways.len() - 1) * share / 100].as_millis();
-    let what = format!("policy save to decision, {} nodes connected", LISTENERS.min(count));
+    let what = format!(
+        "policy save to decision, {} nodes connected",
+        LISTENERS.min(count)
+    );
     row(&what, format!("p50 {} ms, p99 {} ms", at(50), at(99)));
 
     let more = follow(&nodes[LISTENERS.min(count)..], &heard, &stopped).await;
     wait_for_all(&mut hears, count - LISTENERS.min(count)).await;
     let resident = control.resident_mib();
-    row(&format!("control, {count} nodes connected, resident"), format!("{resident} MiB"));
+    row(
+        &format!("control, {count} nodes connected, resident"),
+        format!("{resident} MiB"),
+    );
 
     let rate = requests(&nodes).await;
-    row("documents fetched, a connection each", format!("{rate:.0}/s"));
+    row(
+        "documents fetched, a connection each",
+        format!("{rate:.0}/s"),
+    );
     stop.send_replace(true);
     streams.abort_all();
     drop(more);
@@ -164,7 +187,10 @@ async fn policies(
     for number in 1..=POLICIES {
         let file = control.policy_file(&policy(&format!("deploy{number}")));
         let began = Instant::now();
-        let mut saving = control.command(&["policy", "set", &file]).spawn().expect("runs");
+        let mut saving = control
+            .command(&["policy", "set", &file])
+            .spawn()
+            .expect("runs");
         let times = wait_for_all(hears, count).await;
         assert!(saving.wait().expect("an end").success());
         ways.extend(times.iter().map(|at| at.duration_since(began)));
@@ -179,7 +205,12 @@ async fn requests(nodes: &[Node]) -> f64 {
     let end = Instant::now() + REQUESTS_FOR;
     let mut workers = JoinSet::new();
     for worker in 0..AT_ONCE {
-        let own: Vec<Node> = nodes.iter().skip(worker).step_by(AT_ONCE).cloned().collect();
+        let own: Vec<Node> = nodes
+            .iter()
+            .skip(worker)
+            .step_by(AT_ONCE)
+            .cloned()
+            .collect();
         let fetched = Arc::clone(&fetched);
         workers.spawn(async move {
             for mut node in own.into_iter().cycle() {
@@ -195,5 +226,6 @@ async fn requests(nodes: &[Node]) -> f64 {
         });
     }
     workers.join_all().await;
-    as_f64(usize::try_from(fetched.load(Ordering::Relaxed)).unwrap_or(0)) / REQUESTS_FOR.as_secs_f64()
+    as_f64(usize::try_from(fetched.load(Ordering::Relaxed)).unwrap_or(0))
+        / REQUESTS_FOR.as_secs_f64()
 }

@@ -27,14 +27,14 @@ fn by_default_an_answer_is_for_every_host_and_one_source_and_one_kind_of_account
 
 #[test]
 fn a_period_is_for_this_host_and_ends() {
-    let (mesh, alice) = mesh_with("20s", &[WEB2]);
+    let (mesh, alice) = mesh_with("30s", &[WEB2]);
     let mut first = Waiting::begin(&mesh, "a", "laptop", &["alice@web1", "true"]);
     first.approve(&mesh, &alice);
     first.assert_let_in(&mesh);
     assert_not_asked(&mesh, "laptop", &["alice@web1", "true"]);
     Waiting::begin(&mesh, "b", "laptop", &["alice@web2", "true"]);
     let mut turn = 0;
-    let asked_again = wait_for("the end of the period", meshd_lab::DEADLINE, || {
+    let asked_again = wait_for("the end of the period", 2 * meshd_lab::DEADLINE, || {
         turn += 1;
         let (mut ssh, log) = crate::waiting::start(
             &mesh,
