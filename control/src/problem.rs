@@ -118,6 +118,8 @@ fn refusal_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
         | Refusal::NoAuthKey(_)
         | Refusal::NoApiKey(_)
         | Refusal::OtherRole(..)
+        | Refusal::TooManyPasskeys
+        | Refusal::PasskeyKnown
         | Refusal::NotInvited(_)
         | Refusal::OtherPerson(_)
         | Refusal::RenameTaken(_) => (StatusCode::CONFLICT, "conflict"),

@@ -10,6 +10,10 @@ pub(crate) const USER_INVITE: &str = "user.invite";
 pub(crate) const USER_DELETE: &str = "user.delete";
 /// A user has set a password and an authenticator app.
 pub(crate) const ACCOUNT_SET: &str = "account.set";
+/// A user has added a passkey.
+pub(crate) const PASSKEY_ADD: &str = "passkey.add";
+/// A user has removed a passkey.
+pub(crate) const PASSKEY_REMOVE: &str = "passkey.remove";
 /// A user has signed in.
 pub(crate) const SIGN_IN: &str = "sign-in";
 /// The owner of a host has approved a login that waited, or logins ahead.

@@ -106,7 +106,8 @@ impl Store {
     }
 
     /// Uses an invitation up and gives its user the account; false where somebody else was faster.
-    /// Whoever was signed in as the user before is not any more.
+    /// Whoever was signed in as the user before is not any more,
+    /// and passkeys are gone.
     pub(crate) async fn accept_invitation(
         &self,
         secret: &SecretHash,
@@ -134,6 +135,10 @@ impl Store {
         .bind(to_sql(now.0))
         .execute(&mut *change)
         .await?;
+        sqlx::query("DELETE FROM passkeys WHERE login = ?")
+            .bind(&login)
+            .execute(&mut *change)
+            .await?;
         sqlx::query("DELETE FROM web_sessions WHERE login = ?")
             .bind(&login)
             .execute(&mut *change)

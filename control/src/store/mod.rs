@@ -12,6 +12,7 @@ mod documents;
 mod identities;
 mod joins;
 mod nodes;
+mod passkeys;
 mod policies;
 mod registration;
 mod snapshot;
@@ -36,13 +37,14 @@ pub(crate) use checks::{Answer, Approval, Check, Period, Subject};
 pub(crate) use documents::{Farewell, Issued, Kind, Sealed};
 pub(crate) use joins::{JoinRow, Joining, NewJoin};
 pub(crate) use nodes::{NodeRow, NodeState};
+pub(crate) use passkeys::PasskeyRow;
 pub(crate) use policies::StoredPolicy;
 pub(crate) use registration::{Admission, Admitter, Host, Registration};
 pub(crate) use snapshot::LeavingRow;
 pub(crate) use users::UserRow;
 pub(crate) use web_sessions::NewWebSession;
 
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "mesh", include_str!("../../migrations/0001_mesh.sql")),
     (
         2,
@@ -69,6 +71,11 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
         7,
         "renewals",
         include_str!("../../migrations/0007_renewals.sql"),
+    ),
+    (
+        8,
+        "passkeys",
+        include_str!("../../migrations/0008_passkeys.sql"),
     ),
 ];
 
@@ -123,6 +130,12 @@ pub(crate) enum Refusal {
          administrator deletes the user first"
     )]
     OtherPerson(String),
+    /// Nobody needs so many.
+    #[error("you have as many passkeys as one may have; remove one first")]
+    TooManyPasskeys,
+    /// The same passkey twice.
+    #[error("this passkey is known already")]
+    PasskeyKnown,
     /// A login that nobody has.
     #[error("there is no user {0}; `meshd-control users list` shows all")]
     NoUser(String),

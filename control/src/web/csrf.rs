@@ -126,6 +126,11 @@ impl FormKey {
         })
     }
 
+    /// What it is known by on this side.
+    pub(super) fn hash(&self) -> SecretHash {
+        self.token.hash()
+    }
+
     /// What a form must bring back.
     pub(super) fn csrf(&self) -> Csrf {
         Csrf::of(&self.token)

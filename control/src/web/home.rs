@@ -8,8 +8,13 @@ use maud::html;
 use meshd_contract::identity::Owner;
 
 use super::page::page_for;
-use super::{SignedIn, Web, WebError};
+use super::{SignedIn, Web, WebError, redirect};
 use crate::role;
+
+/// For who comes back to an address that only a form is for.
+pub(super) async fn instead() -> Response {
+    redirect("/")
+}
 
 /// Who somebody is here, and which hosts they have.
 pub(super) async fn show(
@@ -19,11 +24,13 @@ pub(super) async fn show(
     let own = Owner::User(signed_in.login.clone());
     let mut hosts = web.store.nodes().await?;
     hosts.retain(|host| host.owner == own);
+    let has_account = web.store.account(&signed_in.login).await?.is_some();
     let content = html! {
         p { "Your role in this mesh is " (role::name(signed_in.role)) "." }
         @if signed_in.is_admin() {
             p { a href="/devices" { "Hosts to approve" } }
         }
+        @if has_account { p { a href="/passkeys" { "Passkeys" } } }
         @if hosts.is_empty() {
             p { "None of its hosts is yours." }
         } @else {

@@ -1,6 +1,6 @@
 //! Pages for people, at the address of the API for nodes.
 //!
-//! They work without JavaScript. Whoever adds pages builds a router whose handlers take
+//! They work without JavaScript, but for passkeys. Whoever adds pages builds a router whose handlers take
 //! [`SignedIn`] to show something and [`Posted`] to change something, and return [`page`] or
 //! [`WebError`]; the router is merged in `serve`, below the layer that hands them [`Web`].
 
@@ -14,6 +14,7 @@ mod join;
 mod limits;
 mod local_path;
 mod page;
+mod passkeys;
 mod password;
 mod provider;
 mod qr;
@@ -43,6 +44,7 @@ use crate::oidc::{Flows, Oidc, Question};
 use crate::public_url::PublicUrl;
 use crate::store::Store;
 use limits::Limits;
+use passkeys::Passkeys;
 use password::Passwords;
 
 /// What pages work on.
@@ -58,6 +60,7 @@ pub(crate) struct Web {
     approve_devices: bool,
     oidc: Option<Oidc>,
     flows: Flows<Question>,
+    passkeys: Option<Passkeys>,
     limits: Limits,
     passwords: Passwords,
 }
@@ -86,6 +89,7 @@ impl Web {
     ) -> Result<Self, password::HashError> {
         Ok(Self {
             store,
+            passkeys: Passkeys::at(&settings.url),
             url: settings.url,
             decisions: watch::Sender::new(0),
             hub,
@@ -104,9 +108,12 @@ pub(crate) fn router() -> Router {
     Router::new()
         .route("/", get(home::show))
         .route("/sign-in", get(sign_in::show).post(sign_in::submit))
+        .route("/sign-in/passkey", post(passkeys::sign_in))
+        .route("/passkeys", get(passkeys::show).post(passkeys::change))
+        .route("/passkey.js", get(passkeys::script))
         .route("/sign-in/provider", get(provider::leave))
         .route("/sign-in/provider/back", get(provider::back))
-        .route("/sign-out", post(session::sign_out))
+        .route("/sign-out", get(home::instead).post(session::sign_out))
         .route(
             "/account/{secret}",
             get(account_link::show).post(account_link::submit),
@@ -128,11 +135,16 @@ pub(crate) async fn not_found(uri: Uri) -> Response {
 }
 
 async fn style() -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+    let headers = fixed("text/css; charset=utf-8");
+    (headers, include_str!("style.css")).into_response()
+}
+
+/// The headers of a text that is the same for everybody.
+fn fixed(kind: &'static str) -> [(header::HeaderName, HeaderValue); 3] {
+    [
+        (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "max-age=300"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
-    (headers, include_str!("style.css")).into_response()
+    ]
+    .map(|(name, value)| (name, HeaderValue::from_static(value)))
 }

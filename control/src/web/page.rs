@@ -6,6 +6,13 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::session::SignedIn;
 
+macro_rules! policy {
+    () => {
+        "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
+         frame-ancestors 'none'"
+    };
+}
+
 /// What keeps a browser from doing with a page what it is not for.
 ///
 /// The referrer is kept from other hosts only: browsers that may never send one send `null` for the
@@ -13,11 +20,7 @@ use super::session::SignedIn;
 /// ones.
 const HEADERS: [(HeaderName, &str); 9] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
-         frame-ancestors 'none'",
-    ),
+    (header::CONTENT_SECURITY_POLICY, policy!()),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "same-origin"),
@@ -35,24 +38,28 @@ const HEADERS: [(HeaderName, &str); 9] = [
 
 /// A page for whoever asks.
 pub(crate) fn page(title: &str, content: &Markup) -> Response {
-    whole(title, &html! {}, content)
+    whole(title, None, content, false)
 }
 
 /// A page for somebody who is signed in, with the way out.
 pub(crate) fn page_for(signed_in: &SignedIn, title: &str, content: &Markup) -> Response {
-    let way_out = html! {
-        header {
-            span { (signed_in.login) }
-            form method="post" action="/sign-out" {
-                (signed_in.csrf_field())
-                button .quiet { "Sign out" }
-            }
-        }
-    };
-    whole(title, &way_out, content)
+    whole(title, Some(signed_in), content, false)
 }
 
-fn whole(title: &str, above: &Markup, content: &Markup) -> Response {
+/// A page that may run the script for passkeys.
+pub(super) fn page_with_script(
+    signed_in: Option<&SignedIn>,
+    title: &str,
+    content: &Markup,
+) -> Response {
+    let mut response = whole(title, signed_in, content, true);
+    let policy = HeaderValue::from_static(concat!("script-src 'self'; ", policy!()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+fn whole(title: &str, signed_in: Option<&SignedIn>, content: &Markup, script: bool) -> Response {
     let text = html! {
         (DOCTYPE)
         html lang="en" {
@@ -61,9 +68,10 @@ fn whole(title: &str, above: &Markup, content: &Markup) -> Response {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) " \u{2013} meshd" }
                 link rel="stylesheet" href="/style.css";
+                @if script { script src="/passkey.js" defer {} }
             }
             body {
-                (above)
+                @if let Some(signed_in) = signed_in { (way_out(signed_in)) }
                 main {
                     h1 { (title) }
                     (content)
@@ -72,6 +80,18 @@ fn whole(title: &str, above: &Markup, content: &Markup) -> Response {
         }
     };
     secured(text.into_string().into_response())
+}
+
+fn way_out(signed_in: &SignedIn) -> Markup {
+    html! {
+        header {
+            span { (signed_in.login) }
+            form method="post" action="/sign-out" {
+                (signed_in.csrf_field())
+                button .quiet { "Sign out" }
+            }
+        }
+    }
 }
 
 /// Sends the browser to another page of this server, to be fetched with GET.

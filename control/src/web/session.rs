@@ -49,6 +49,11 @@ impl SignedIn {
         self.csrf.field()
     }
 
+    /// What is stored of the session's secret.
+    pub(super) fn token(&self) -> &SecretHash {
+        &self.token
+    }
+
     /// Insists on a sign-in within the last `seconds`; otherwise the person is asked again and
     /// comes back to `next`.
     ///

@@ -6,13 +6,15 @@ use axum::Extension;
 use axum::extract::RawQuery;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use maud::html;
+use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::cookie;
 use super::csrf::{FormKey, PostedByAnybody};
 use super::limits::Trier;
 use super::local_path::LocalPath;
+use super::page::page_with_script;
+use super::passkeys;
 use super::password::{self, Queue};
 use super::session;
 use super::{SignedIn, Web, WebError, page, redirect};
@@ -58,7 +60,8 @@ pub(super) async fn show(
     };
     let hint = again.then_some("What you are about to do asks you to sign in anew.");
     let key = FormKey::of(&headers)?;
-    let page = form(&web, &key, &login, &next, hint, None);
+    let passkey = passkeys::form(&web, &key, &next).await?;
+    let page = form(&web, &key, &login, &next, passkey, hint, None);
     Ok(key.keep(page))
 }
 
@@ -88,7 +91,8 @@ pub(super) async fn submit(
         return session::begin(&web, &headers, &login, now(), &next).await;
     }
     tracing::warn!(user = login, %address, "a sign-in failed");
-    let page = form(&web, &key, &login, &next, None, Some(WRONG));
+    let passkey = passkeys::form(&web, &key, &next).await?;
+    let page = form(&web, &key, &login, &next, passkey, None, Some(WRONG));
     Ok((StatusCode::FORBIDDEN, page).into_response())
 }
 
@@ -122,6 +126,7 @@ fn form(
     key: &FormKey,
     login: &str,
     next: &LocalPath,
+    passkey: Option<Markup>,
     hint: Option<&str>,
     wrong: Option<&str>,
 ) -> Response {
@@ -132,6 +137,7 @@ fn form(
             p { a .button href=(next.at_provider(hint.is_some())) { "Sign in with " (oidc.name()) } }
             h2 { "With an account of this mesh" }
         }
+        @if let Some(passkey) = &passkey { (passkey) }
         form method="post" action="/sign-in" {
             (key.csrf().field())
             input type="hidden" name="next" value=(next);
@@ -148,5 +154,8 @@ fn form(
         }
         p .hint { "No account, or no way into yours? An administrator can give you a link." }
     };
-    page("Sign in", &content)
+    match passkey {
+        Some(_) => page_with_script(None, "Sign in", &content),
+        None => page("Sign in", &content),
+    }
 }

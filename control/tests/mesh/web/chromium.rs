@@ -1,6 +1,8 @@
 //! Pages in a real browser.
 
-use crate::harness::{Authenticator, Chromium, Node, PASSWORD, Site};
+use serde_json::json;
+
+use crate::harness::{Authenticator, Browser, Chromium, Node, PASSWORD, Site};
 
 const ALICE: &str = "alice@example.com";
 
@@ -89,4 +91,93 @@ async fn pages_fit_a_phone_and_the_dark() {
     assert_ne!(grounds[0], grounds[2], "the dark is not dark");
     let said = browser.complaints().await;
     assert!(said.is_empty(), "{said:?}");
+}
+
+/// Gives the browser an authenticator that a person has unlocked, or does not unlock.
+async fn add_authenticator(browser: &mut Chromium, unlocked: bool) -> String {
+    let wish = json!({
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": true,
+        "hasUserVerification": true,
+        "isUserVerified": unlocked,
+    });
+    let id = browser.ask("POST", "/webauthn/authenticator", &wish).await;
+    id.as_str().expect("a number").to_owned()
+}
+
+async fn unlock(browser: &mut Chromium, authenticator: &str, unlocked: bool) {
+    let path = format!("/webauthn/authenticator/{authenticator}/uv");
+    let wish = json!({ "isUserVerified": unlocked });
+    browser.ask("POST", &path, &wish).await;
+}
+
+#[tokio::test]
+async fn a_passkey_signs_in_alone_until_it_is_removed() {
+    let site = Site::start(&[]);
+    let mut browser = Chromium::start(&site).await;
+    let authenticator = add_authenticator(&mut browser, true).await;
+    sign_up(&mut browser, &site, &[ALICE]).await;
+    browser.go("/passkeys").await;
+    browser.fill("name", "this browser").await;
+    browser.press("form[data-passkey] button").await;
+    browser.see("this browser, added 0 days ago").await;
+    browser.press("header button").await;
+
+    browser.see("Sign in with a passkey").await;
+    unlock(&mut browser, &authenticator, false).await;
+    browser.press("form[data-passkey] button").await;
+    browser.see("did not give a passkey").await;
+    unlock(&mut browser, &authenticator, true).await;
+    browser.go("/sign-in?next=%2Fpasskeys").await;
+    browser.press("form[data-passkey] button").await;
+    browser
+        .see("this browser, added 0 days ago, used 0 days ago")
+        .await;
+    assert_eq!(browser.path().await, "/passkeys");
+    let log = site.control.admin(&["audit", "--action", "passkey"]);
+    assert!(log.contains("passkey.add"), "{log}");
+
+    browser.press("main form button.quiet").await;
+    browser.go("/passkeys").await;
+    let seen = browser.see("A name for it").await;
+    assert!(!seen.contains("this browser"), "{seen}");
+    let said = browser.complaints().await;
+    assert!(said.is_empty(), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_passkey_is_gone_with_its_account() {
+    let site = Site::start(&[]);
+    let mut browser = Chromium::start(&site).await;
+    add_authenticator(&mut browser, true).await;
+    sign_up(&mut browser, &site, &["bob@example.com"]).await;
+    add_passkey(&mut browser).await;
+    browser.press("header button").await;
+    sign_up(&mut browser, &site, &[ALICE]).await;
+    // The authenticator has one for bob, and would give it first.
+    let path = site.control.invite(&["bob@example.com"]);
+    let mut other = Browser::new(&site.control);
+    other.open(&path).await;
+    let mut app = Authenticator::of(&other.page);
+    let code = app.code();
+    let fields = [
+        ("password", PASSWORD),
+        ("repeated", PASSWORD),
+        ("code", &code),
+    ];
+    assert_eq!(other.submit(&path, &fields).await.status, 303);
+    add_passkey(&mut browser).await;
+    browser.press("header button").await;
+    site.control.admin(&["users", "delete", ALICE]);
+    browser.go("/sign-in").await;
+    let seen = browser.see("Code from your authenticator app").await;
+    assert!(!seen.contains("passkey"), "nobody has one any more: {seen}");
+}
+
+async fn add_passkey(browser: &mut Chromium) {
+    browser.go("/passkeys").await;
+    browser.fill("name", "a key").await;
+    browser.press("form[data-passkey] button").await;
+    browser.see("a key, added").await;
 }

@@ -68,6 +68,16 @@ async fn a_person_signs_in_with_the_provider_and_becomes_a_user() {
 }
 
 #[tokio::test]
+async fn whom_the_provider_lets_in_has_no_passkey_beside_it() {
+    let world = World::new(&["--oidc-domain", "example.com"]).await;
+    let (status, mut browser) = world.try_it().await;
+    assert_eq!(status, 303);
+    assert!(!browser.open("/").await.text().contains("/passkeys"));
+    let answer = browser.open("/passkeys").await;
+    assert_eq!(answer.status, 404, "{}", answer.text());
+}
+
+#[tokio::test]
 async fn without_a_list_only_users_sign_in() {
     let world = World::new(&[]).await;
     let (status, browser) = world.try_it().await;

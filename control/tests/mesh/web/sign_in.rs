@@ -122,6 +122,19 @@ async fn signing_in_leads_back_and_never_away() {
 }
 
 #[tokio::test]
+async fn what_is_no_passkey_signs_nobody_in() {
+    let control = Control::start_for_people(&[]);
+    let mut browser = Browser::new(&control);
+    for credential in ["", "{}", r#"{"id":"x","rawId":"eA","type":"public-key"}"#] {
+        browser.open("/sign-in").await;
+        let fields = [("credential", credential)];
+        let answer = browser.submit("/sign-in/passkey", &fields).await;
+        assert_eq!(answer.status, 403, "{}", answer.text());
+    }
+    assert_eq!(browser.open("/passkeys").await.status, 303);
+}
+
+#[tokio::test]
 async fn every_page_is_closed_in() {
     let control = Control::start_for_people(&[]);
     let (mut browser, _) = control.person(ALICE, "member").await;
