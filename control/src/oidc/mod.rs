@@ -3,6 +3,7 @@
 mod claims;
 mod flow;
 mod http;
+mod proof;
 mod provider;
 mod settings;
 

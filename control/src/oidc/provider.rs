@@ -1,6 +1,5 @@
-//! The provider: what is asked of it, and what its answers prove.
+//! The provider, and what is asked of it.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,16 +11,16 @@ use openidconnect::core::{
     CoreTokenIntrospectionResponse, CoreTokenType,
 };
 use openidconnect::{
-    AccessTokenHash, AuthType, AuthorizationCode, ClaimsVerificationError, Client, ClientId,
-    ClientSecret, CsrfToken, EmptyExtraTokenFields, EndpointMaybeSet, EndpointNotSet, EndpointSet,
-    IdTokenFields, IdTokenVerifier, IssuerUrl, Nonce, OAuth2TokenResponse, PkceCodeChallenge,
-    PkceCodeVerifier, RedirectUrl, Scope, SignatureVerificationError, StandardErrorResponse,
-    StandardTokenResponse, SubjectIdentifier, TokenResponse, UserInfoClaims,
+    AuthType, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken, EmptyExtraTokenFields,
+    EndpointMaybeSet, EndpointNotSet, EndpointSet, IdTokenFields, IssuerUrl, Nonce,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, StandardErrorResponse,
+    StandardTokenResponse,
 };
 use thiserror::Error;
 
 use super::claims::{OtherClaims, Refused, Rules};
 use super::http::Http;
+use super::proof::{Asked, Doubt, OLDEST};
 use crate::auth_key::SecretHash;
 use crate::clock::now;
 
@@ -29,27 +28,11 @@ use crate::clock::now;
 const FRESH: Duration = Duration::from_secs(3_600);
 /// How soon they are asked for again because a token is signed by an unknown key.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How old a sign-in at the provider may be that nobody has asked to be new, in seconds; a session
-/// here lasts as long.
-const OLDEST: u64 = 12 * 3_600;
-/// How far the provider's clock may be behind, in seconds.
-const SKEW: u64 = 60;
+/// How long a provider that did not answer is left alone.
+const REST: Duration = Duration::from_secs(5);
 
-/// Signatures that need the provider's own key. A token that is signed with the client's secret,
-/// or not at all, proves nothing here.
-const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha384,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha512,
-    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
-    CoreJwsSigningAlgorithm::EcdsaP384Sha384,
-    CoreJwsSigningAlgorithm::EdDsa,
-];
-
-type Tokens = StandardTokenResponse<
+/// What the provider gives for a code.
+pub(super) type Tokens = StandardTokenResponse<
     IdTokenFields<
         OtherClaims,
         EmptyExtraTokenFields,
@@ -59,7 +42,8 @@ type Tokens = StandardTokenResponse<
     >,
     CoreTokenType,
 >;
-type OidcClient = Client<
+/// What control is to the provider.
+pub(super) type OidcClient = Client<
     OtherClaims,
     CoreAuthDisplay,
     CoreGenderClaim,
@@ -81,15 +65,16 @@ type OidcClient = Client<
 
 /// An identity provider.
 pub(crate) struct Oidc {
-    issuer: IssuerUrl,
-    client_id: ClientId,
+    pub(super) issuer: IssuerUrl,
+    pub(super) client_id: ClientId,
     secret: Option<ClientSecret>,
     scopes: Vec<String>,
     back: String,
     /// Whom control lets in.
     pub(crate) rules: Rules,
-    http: Http,
-    known: Mutex<Option<(Instant, Arc<CoreProviderMetadata>)>>,
+    pub(super) http: Http,
+    known: Mutex<Known>,
+    asking: tokio::sync::Mutex<()>,
 }
 
 /// What control has asked the provider, and what an answer must fit.
@@ -169,6 +154,7 @@ impl Oidc {
             rules,
             http,
             known: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -267,77 +253,6 @@ impl Oidc {
         })
     }
 
-    fn verify(&self, tokens: &Tokens, client: &OidcClient, asked: &Asked) -> Result<Told, Doubt> {
-        let token = tokens.id_token();
-        let token = token.ok_or_else(|| Doubt::Other("there is no ID token".to_owned()))?;
-        let verifier: IdTokenVerifier<'_, CoreJsonWebKey> = client.id_token_verifier();
-        let verifier = verifier.set_allowed_algs(HashSet::from(ALGORITHMS));
-        let claims = token.claims(&verifier, &asked.nonce)?;
-        let party = claims.authorized_party();
-        if party.is_some_and(|party| **party != *self.client_id) {
-            return Err(Doubt::Other("it is for another client".to_owned()));
-        }
-        if let Some(expected) = claims.access_token_hash() {
-            let strange = |error: &dyn std::error::Error| Doubt::Other(chain(error));
-            let algorithm = token.signing_alg().map_err(|error| strange(&error))?;
-            let key = token
-                .signing_key(&verifier)
-                .map_err(|error| strange(&error))?;
-            let access = tokens.access_token();
-            let found = AccessTokenHash::from_token(access, algorithm, key);
-            if found.map_err(|error| strange(&error))? != *expected {
-                return Err(Doubt::Other("its access token is another one".to_owned()));
-            }
-        }
-        let proved_at = claims.auth_time().map(|time| {
-            let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
-            Timestamp(seconds.min(now().0))
-        });
-        let oldest = if asked.again { 0 } else { OLDEST };
-        let earliest = asked.asked_at.0.saturating_sub(oldest + SKEW);
-        let is_fresh = match proved_at {
-            Some(proved_at) => proved_at.0 >= earliest,
-            None => !asked.again,
-        };
-        if !is_fresh {
-            return Err(Doubt::NotFresh);
-        }
-        Ok(Told {
-            subject: claims.subject().clone(),
-            proved_at,
-            address: claims.email().map(|address| address.to_string()),
-            is_verified: claims.email_verified().unwrap_or(false),
-            others: claims.additional_claims().clone(),
-        })
-    }
-
-    /// Many providers say in the token only who somebody is, and the rest when they are asked with
-    /// the other token (OpenID Connect Core 1.0, section 5.4).
-    async fn complete(
-        &self,
-        told: Told,
-        client: &OidcClient,
-        tokens: &Tokens,
-    ) -> Result<Told, OidcError> {
-        if told.address.is_some() && self.rules.knows_groups(&told.others) {
-            return Ok(told);
-        }
-        let access = tokens.access_token().clone();
-        let Ok(request) = client.user_info(access, Some(told.subject.clone())) else {
-            return Ok(told);
-        };
-        let claims: UserInfoClaims<OtherClaims, CoreGenderClaim> = request
-            .request_async(&self.http)
-            .await
-            .map_err(|error| OidcError::Unbelievable(chain(&error)))?;
-        Ok(Told {
-            address: claims.email().map(|address| address.to_string()),
-            is_verified: claims.email_verified().unwrap_or(false),
-            others: claims.additional_claims().clone(),
-            ..told
-        })
-    }
-
     fn client(&self, description: &CoreProviderMetadata) -> Result<OidcClient, OidcError> {
         let back = RedirectUrl::new(self.back.clone())
             .map_err(|error| OidcError::Unbelievable(error.to_string()))?;
@@ -359,73 +274,47 @@ impl Oidc {
         Ok(client.set_redirect_uri(back).set_auth_type(way))
     }
 
-    /// What the provider says of itself, not older than `age`.
+    /// What the provider says of itself, not older than `age`. It is asked once for all who wait, and
+    /// left alone for a while where it does not answer.
     async fn description(&self, age: Duration) -> Result<Arc<CoreProviderMetadata>, OidcError> {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, description)) = known().as_ref()
-            && at.elapsed() < age
-        {
-            return Ok(Arc::clone(description));
+        if let Some(known) = self.known(age) {
+            return known;
         }
-        let description =
-            CoreProviderMetadata::discover_async(self.issuer.clone(), &self.http).await;
-        let description =
-            Arc::new(description.map_err(|error| OidcError::Unreachable(chain(&error)))?);
-        *known() = Some((Instant::now(), Arc::clone(&description)));
-        Ok(description)
-    }
-}
-
-/// What a token must fit beside its signature.
-struct Asked {
-    nonce: Nonce,
-    asked_at: Timestamp,
-    again: bool,
-}
-
-/// What the provider says of somebody.
-struct Told {
-    subject: SubjectIdentifier,
-    proved_at: Option<Timestamp>,
-    address: Option<String>,
-    is_verified: bool,
-    others: OtherClaims,
-}
-
-/// What is wrong with a token.
-enum Doubt {
-    UnknownKey,
-    NotFresh,
-    Other(String),
-}
-
-impl From<ClaimsVerificationError> for Doubt {
-    fn from(error: ClaimsVerificationError) -> Self {
-        match error {
-            // A key that was changed in place has the old one's name.
-            ClaimsVerificationError::SignatureVerification(
-                SignatureVerificationError::NoMatchingKey
-                | SignatureVerificationError::CryptoError(_),
-            ) => Self::UnknownKey,
-            other => Self::Other(chain(&other)),
+        let _turn = self.asking.lock().await;
+        if let Some(known) = self.known(age) {
+            return known;
         }
+        let found = CoreProviderMetadata::discover_async(self.issuer.clone(), &self.http).await;
+        let found = found.map(Arc::new).map_err(|error| chain(&error));
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match &found {
+            Ok(description) => known.description = Some((Instant::now(), Arc::clone(description))),
+            Err(reason) => known.failure = Some((Instant::now(), reason.clone())),
+        }
+        found.map_err(OidcError::Unreachable)
     }
-}
 
-impl From<Doubt> for OidcError {
-    fn from(doubt: Doubt) -> Self {
-        match doubt {
-            Doubt::UnknownKey => {
-                Self::Unbelievable("no key of the provider has signed it".to_owned())
+    fn known(&self, age: Duration) -> Option<Result<Arc<CoreProviderMetadata>, OidcError>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&known.description, &known.failure) {
+            (Some((at, description)), _) if at.elapsed() < age => Some(Ok(Arc::clone(description))),
+            (_, Some((at, reason))) if at.elapsed() < REST => {
+                Some(Err(OidcError::Unreachable(reason.clone())))
             }
-            Doubt::NotFresh => Self::NotFresh,
-            Doubt::Other(reason) => Self::Unbelievable(reason),
+            _ => None,
         }
     }
+}
+
+/// What was found out about the provider.
+#[derive(Default)]
+struct Known {
+    description: Option<(Instant, Arc<CoreProviderMetadata>)>,
+    failure: Option<(Instant, String)>,
 }
 
 /// An error with its causes, for the log.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

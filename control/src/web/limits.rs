@@ -33,6 +33,8 @@ pub(super) struct Limits {
 pub(super) enum Trier<'a> {
     /// A browser that the user has signed in with before.
     Known(&'a SecretHash),
+    /// Somebody at this address who says nothing of a login.
+    Source(IpAddr),
     /// Somebody at this address who says to have this login.
     Unknown(IpAddr, &'a str),
 }
@@ -79,6 +81,7 @@ impl Limits {
         let mut tried = Try { taken: Vec::new() };
         match trier {
             Trier::Known(browser) => tried.take(&self.browsers, browser.as_bytes(), now)?,
+            Trier::Source(address) => tried.take(&self.sources, &network(address), now)?,
             Trier::Unknown(address, login) => {
                 tried.take(&self.sources, &network(address), now)?;
                 if let Err(wait) = tried.take(&self.accounts, login.as_bytes(), now) {

@@ -10,6 +10,7 @@ use meshd_contract::time::Timestamp;
 use serde::Deserialize;
 
 use super::cookie;
+use super::limits::Trier;
 use super::local_path::LocalPath;
 use super::session;
 use super::token::Token;
@@ -17,6 +18,7 @@ use super::{Web, WebError, redirect};
 use crate::admin::operations::is_login;
 use crate::clock::now;
 use crate::oidc::{Answer, Flow, Oidc, OidcError, PATIENCE};
+use crate::signed_request::Observed;
 
 const NONE: &str = "This mesh has no identity provider.";
 const STRANGE: &str = "This answer is none to a question of this browser's, or came too late. Go \
@@ -53,6 +55,7 @@ pub(super) async fn leave(
 /// Hears what the provider says of the person.
 pub(super) async fn back(
     Extension(web): Extension<Arc<Web>>,
+    Extension(Observed(address)): Extension<Observed>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, WebError> {
@@ -62,8 +65,12 @@ pub(super) async fn back(
     let cookie = cookie::read(&headers, cookie::PROVIDER);
     let flow = cookie.and_then(|token| web.flows.take(&token.hash()));
     let flow = flow.ok_or_else(|| WebError::Forbidden(STRANGE.to_owned()))?;
+    // Each answer makes control ask the provider.
+    let tried = web.limits.permit(Trier::Source(address));
+    let tried = tried.map_err(|wait| WebError::TooMany(wait.as_secs() + 1))?;
     let heard = oidc.hear(flow.question, answer).await;
     let person = heard.map_err(|error| explain(&error))?;
+    tried.give_back();
     if !is_login(&person.login) {
         let sentence = format!("{} can be the name of no user.", person.login);
         return Err(WebError::Forbidden(sentence));
