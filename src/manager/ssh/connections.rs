@@ -76,6 +76,8 @@ struct Entry {
     /// None until the broker has taken it.
     served: Option<Served>,
     described: Option<Description>,
+    /// A person is waited for, maybe for long.
+    is_held: bool,
 }
 
 #[derive(Debug)]
@@ -202,6 +204,7 @@ impl Connections {
             since: begin.map(|(_, since)| since),
             served: None,
             described: None,
+            is_held: false,
         };
         table.entries.insert(number, entry);
         Slot {
@@ -234,12 +237,14 @@ impl Table {
         let limits = self.limits;
         let own = |entry: &&Entry| entry.peer == peer;
         let is_new = |entry: &&Entry| !entry.is_permitted();
+        // Logins that wait for a person keep nobody out but their own peer.
+        let is_under_way = |entry: &&Entry| !entry.is_permitted() && !entry.is_held;
         let all = || self.entries.values();
         let checks = [
             (all().count(), TooMany::Total(limits.total)),
             (all().filter(own).count(), TooMany::OfPeer(limits.per_peer)),
             (
-                all().filter(is_new).count(),
+                all().filter(is_under_way).count(),
                 TooMany::Unauthenticated(limits.unauthenticated),
             ),
             (
@@ -350,6 +355,13 @@ impl Slot {
         self.connections.shared.events.push(event);
     }
 
+    /// Its login waits for a person.
+    pub(super) fn is_held(&self) {
+        if let Some(entry) = self.connections.table().entries.get_mut(&self.number) {
+            entry.is_held = true;
+        }
+    }
+
     /// Its session process has said what closes it in.
     pub(super) fn reports(&self, report: SandboxReport) {
         self.connections.table().sandbox.take(report);
@@ -400,6 +412,23 @@ pub(super) mod tests {
             per_peer,
             total,
         };
+    }
+
+    #[test]
+    fn logins_that_wait_for_a_person_keep_no_other_peer_out() {
+        let connections = Connections::default();
+        let default = ConnectionLimits::default();
+        let mut waiting = Vec::new();
+        for peer in 1..=default.unauthenticated / default.unauthenticated_per_peer + 1 {
+            let peer = NodeId(peer.into());
+            let all = (0..).map_while(|_| connections.take(peer, ADDRESS).ok());
+            let all: Vec<Slot> = all.take(default.unauthenticated_per_peer as usize).collect();
+            all.iter().for_each(Slot::is_held);
+            assert!(connections.take(peer, ADDRESS).is_err(), "its own share is used");
+            waiting.extend(all);
+        }
+        assert!(waiting.len() > default.unauthenticated as usize);
+        assert!(connections.take(NodeId(99), ADDRESS).is_ok());
     }
 
     #[test]

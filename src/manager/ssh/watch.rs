@@ -118,6 +118,7 @@ impl Watch {
             // Also from one that has ended while no manager was there, and proves nothing more.
             Ok(ToManager::Login(event)) => self.slot.happened(event),
             Ok(ToManager::Check { need, fresh }) => {
+                self.slot.is_held();
                 let mut news = self.checks.ask(&need, fresh);
                 news.mark_changed();
                 self.check = Some(news);
