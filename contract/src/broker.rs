@@ -19,7 +19,7 @@
 //!   Checked           ->
 //!                                        Hello ->
 //!                           <- Sign            Signed ->
-//!                           <- Login           Held ->
+//!                           <- Login           Asking, Held ->
 //!                                              Permitted | Denied ->
 //!                           <- AllocatePty     Pty + master ->
 //!                           <- Release
@@ -394,6 +394,9 @@ pub enum ToSession {
         /// The signature's blob as SSH sends it (RFC 4253, section 6.6).
         signature: Vec<u8>,
     },
+    /// The login needs a check; what comes next may take
+    /// [`crate::check::FIRST_WORD_SECONDS`] longer than any other answer.
+    Asking,
     /// The login waits for a sign-in; the client is to be told where.
     Held(Prompt),
     /// The login is permitted; channels may be opened.

@@ -107,8 +107,10 @@ impl Authentication {
     ) -> Result<(), End> {
         let mut verdicts = worker.login(login).await.map_err(End::Unanswered)?;
         let mut verdict = verdicts.next().await;
-        while let Ok(Verdict::Held(prompt)) = verdict {
-            self.show(prompt, &handle, client);
+        while let Ok(Verdict::Asking | Verdict::Held(_)) = verdict {
+            if let Ok(Verdict::Held(prompt)) = verdict {
+                self.show(prompt, &handle, client);
+            }
             verdict = with_signs_of_life(&mut verdicts, &handle).await;
         }
         match verdict {
@@ -125,7 +127,7 @@ impl Authentication {
                 Ok(())
             }
             // Taken by the loop.
-            Ok(Verdict::Held(_)) => Ok(()),
+            Ok(Verdict::Asking | Verdict::Held(_)) => Ok(()),
             Ok(Verdict::Denied(denial)) => {
                 let message = denial.message();
                 let _ = handle.auth_banner(format!("{message}\r\n"));

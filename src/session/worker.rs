@@ -59,6 +59,8 @@ pub(super) enum Verdict {
     Permitted,
     /// The connection is over.
     Denied(Denial),
+    /// Not yet: control is asked.
+    Asking,
     /// Not yet: the user is to sign in first.
     Held(Prompt),
 }
@@ -82,9 +84,12 @@ impl Verdicts {
             Err(_) => return Err(Unanswered::Late),
             Ok(verdict) => verdict.ok_or(Unanswered::Gone)?,
         };
-        if let Verdict::Held(_) = verdict {
-            self.patience = self.answer + Duration::from_secs(HOLD_SECONDS);
-        }
+        let longer = match verdict {
+            Verdict::Asking => FIRST_WORD_SECONDS,
+            Verdict::Held(_) => HOLD_SECONDS,
+            Verdict::Permitted | Verdict::Denied(_) => 0,
+        };
+        self.patience = self.answer + Duration::from_secs(longer);
         Ok(verdict)
     }
 }
@@ -225,7 +230,7 @@ impl Worker {
         self.send(&FromSession::Login { name }).await?;
         Ok(Verdicts {
             received,
-            patience: self.answer + Duration::from_secs(FIRST_WORD_SECONDS),
+            patience: self.answer,
             answer: self.answer,
         })
     }
@@ -265,6 +270,7 @@ impl Worker {
                 let waiting = self.routes().signature.take();
                 return deliver(waiting, signature, "a signature");
             }
+            ToSession::Asking => return self.verdict(Verdict::Asking),
             ToSession::Held(prompt) => return self.verdict(Verdict::Held(prompt)),
             ToSession::Permitted(_) => return self.verdict(Verdict::Permitted),
             ToSession::Denied(denial) => return self.verdict(Verdict::Denied(denial)),
@@ -308,7 +314,7 @@ impl Worker {
         let mut routes = self.routes();
         let words = routes.verdicts.as_ref().ok_or(unexpected)?;
         let sent = words.try_send(verdict.clone());
-        if !matches!(verdict, Verdict::Held(_)) {
+        if matches!(verdict, Verdict::Permitted | Verdict::Denied(_)) {
             routes.verdicts = None;
         }
         match sent {

@@ -422,9 +422,14 @@ pub(super) mod tests {
         for peer in 1..=default.unauthenticated / default.unauthenticated_per_peer + 1 {
             let peer = NodeId(peer.into());
             let all = (0..).map_while(|_| connections.take(peer, ADDRESS).ok());
-            let all: Vec<Slot> = all.take(default.unauthenticated_per_peer as usize).collect();
+            let all: Vec<Slot> = all
+                .take(default.unauthenticated_per_peer as usize)
+                .collect();
             all.iter().for_each(Slot::is_held);
-            assert!(connections.take(peer, ADDRESS).is_err(), "its own share is used");
+            assert!(
+                connections.take(peer, ADDRESS).is_err(),
+                "its own share is used"
+            );
             waiting.extend(all);
         }
         assert!(waiting.len() > default.unauthenticated as usize);

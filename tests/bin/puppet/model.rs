@@ -209,7 +209,9 @@ impl Model {
     pub(crate) fn receive(&mut self, message: &ToSession) -> Result<(), String> {
         let kept = match message {
             // No rule of these tests asks for a check.
-            ToSession::Hello(_) | ToSession::Revoked | ToSession::Held(_) => false,
+            ToSession::Hello(_) | ToSession::Revoked | ToSession::Asking | ToSession::Held(_) => {
+                false
+            }
             ToSession::Connected { .. }
             | ToSession::Listening { .. }
             | ToSession::NotForwarded { .. }

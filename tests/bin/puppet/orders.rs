@@ -215,6 +215,7 @@ impl Conversation {
             }
             ToSession::Hello(_)
             | ToSession::Signed { .. }
+            | ToSession::Asking
             | ToSession::Held(_)
             | ToSession::Permitted(_)
             | ToSession::Denied(_)

@@ -94,6 +94,7 @@ impl Connection {
             until: now + LONGEST,
             first_word_by: Some(now + FIRST_WORD),
         };
+        self.session.tell(&ToSession::Asking, &[]);
         self.overseer.tell(&hold.question());
         self.login_until = hold.until + waiting::login_grace(&self.basis.config);
         self.hold = Some(hold);
