@@ -125,7 +125,10 @@ fn what_a_person_has_to_put_right_is_not_tried_again() {
         status.stdout.starts_with("down: ").then_some(())
     })
     .expect("it stays down");
-    let log = log(laptop);
-    let tries = log.matches("is not in order").count();
-    assert_eq!(tries, 1, "{log}");
+    // The service's logger may be a little behind.
+    let tries = wait_for("its words", DEADLINE, || {
+        let tries = log(laptop).matches("is not in order").count();
+        (tries > 0).then_some(tries)
+    });
+    assert_eq!(tries.expect("its words"), 1, "{}", log(laptop));
 }

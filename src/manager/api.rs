@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -13,6 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::atomic;
 use super::error::Error;
 use crate::local_api::{Request, Response};
 
@@ -22,6 +23,10 @@ const MAX_CLIENTS: usize = 64;
 const MAX_REQUEST_BYTES: u64 = 64 << 10;
 /// How long a program may be silent.
 const SILENCE: Duration = Duration::from_secs(120);
+
+/// How long a manager that was killed may still seem to answer, and how often to look.
+const DYING: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A request that waits for its answer.
 pub struct Call {
@@ -41,10 +46,14 @@ pub fn bind(path: &Path) -> Result<UnixListener, Error> {
     let fail = |source| Error::file(path, "made", source);
     let is_left = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     if is_left {
-        if StdUnixStream::connect(path).is_ok() {
-            return Err(Error::SocketTaken(path.to_owned()));
+        let until = Instant::now() + DYING;
+        while StdUnixStream::connect(path).is_ok() {
+            if Instant::now() >= until {
+                return Err(Error::SocketTaken(path.to_owned()));
+            }
+            std::thread::sleep(LOOK_AGAIN);
         }
-        std::fs::remove_file(path).map_err(fail)?;
+        atomic::remove(path)?;
     }
     let listener = UnixListener::bind(path).map_err(fail)?;
     // Anybody may ask; what needs root is checked at each request.
