@@ -148,8 +148,12 @@ impl Authentication {
     /// Tells the user where to sign in. Clients that hide banners get it in a dialogue
     /// (RFC 4256), for which those that ask by `none` must ask once more.
     fn show(&self, prompt: Prompt, handle: &Handle, client: Family) {
-        let _ = handle.auth_banner(words(&prompt));
         let mut state = self.state();
+        // A manager that has been restarted says it once more.
+        if state.prompt.as_ref() == Some(&prompt) {
+            return;
+        }
+        let _ = handle.auth_banner(words(&prompt));
         let shows_banners = match client {
             Family::OpenSsh | Family::OldOpenSsh | Family::Dropbear => true,
             Family::LibSsh | Family::LibSsh2 | Family::Other => false,

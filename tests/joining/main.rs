@@ -203,10 +203,8 @@ fn a_crash_between_approval_and_answer_loses_no_host() {
     let alice = Person::new(&mesh, "laptop", ALICE);
     let waiting = Waiting::begin_on(&mesh, "laptop", &["--force-reauth"]);
     mesh.take_manager("laptop").crash().expect("a crash");
-    let before = nodes(&mesh);
     alice.press(&mesh, &waiting.url, "decision", "approve");
     mesh.start_manager("laptop").expect("a manager");
-    assert!(before.contains("laptop"));
     mesh.wait_until_reachable("laptop", "web1").expect("SSH");
     wait_for("a login with the new keys", DEADLINE, || {
         let login = mesh

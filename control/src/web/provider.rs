@@ -7,12 +7,12 @@ use axum::extract::RawQuery;
 use axum::http::{HeaderMap, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use meshd_contract::time::Timestamp;
-use serde::Deserialize;
 
 use super::cookie;
 use super::limits::Trier;
 use super::local_path::LocalPath;
 use super::session;
+use super::sign_in::Query;
 use super::token::Token;
 use super::{Web, WebError, redirect};
 use crate::admin::operations::is_login;
@@ -24,21 +24,13 @@ const NONE: &str = "This mesh has no identity provider.";
 const STRANGE: &str = "This answer is none to a question of this browser's, or came too late. Go \
                        back to the page that you wanted, and sign in again.";
 
-#[derive(Debug, Default, Deserialize)]
-struct Query {
-    #[serde(default)]
-    next: String,
-    #[serde(default)]
-    again: String,
-}
-
 /// Sends the browser to the provider.
 pub(super) async fn leave(
     Extension(web): Extension<Arc<Web>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, WebError> {
     let oidc = provider(&web)?;
-    let query: Query = serde_urlencoded::from_str(&query.unwrap_or_default()).unwrap_or_default();
+    let query = Query::of(query);
     let asked = oidc.ask(!query.again.is_empty()).await;
     let (url, question) = asked.map_err(|error| explain(&error))?;
     let token = Token::generate()?;

@@ -25,12 +25,20 @@ use crate::signed_request::Observed;
 const WRONG: &str = "This is not right: the login, the password or the code. A code counts once; \
                      if you have just used it, wait for the next one.";
 
+/// Where the person comes from, and whether an old sign-in is not enough there.
 #[derive(Debug, Default, Deserialize)]
-struct Query {
+pub(super) struct Query {
     #[serde(default)]
-    next: String,
+    pub(super) next: String,
     #[serde(default)]
-    again: String,
+    pub(super) again: String,
+}
+
+impl Query {
+    /// One that cannot be read says nothing.
+    pub(super) fn of(query: Option<String>) -> Self {
+        serde_urlencoded::from_str(&query.unwrap_or_default()).unwrap_or_default()
+    }
 }
 
 /// What somebody signs in with.
@@ -49,7 +57,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     signed_in: Result<SignedIn, WebError>,
 ) -> Result<Response, WebError> {
-    let query: Query = serde_urlencoded::from_str(&query.unwrap_or_default()).unwrap_or_default();
+    let query = Query::of(query);
     let next = LocalPath::or_home(&query.next);
     let again = !query.again.is_empty();
     let login = match signed_in {

@@ -125,9 +125,7 @@ impl Checks {
         tokio::spawn(async move { shared.run(key, &need, &news).await });
         received
     }
-}
 
-impl Checks {
     /// Asks control what a person at this host asks.
     ///
     /// # Errors
@@ -278,7 +276,7 @@ impl Shared {
                         None => FIRST_ANSWER,
                         Some(_) => Duration::from_secs(HOLD_SECONDS),
                     };
-                    if began.elapsed() > patience || matches!(error, Error::Problem { .. }) {
+                    if began.elapsed() > patience || is_final(&error) {
                         tracing::warn!(%error, "a login could not be checked");
                         return CheckOutcome::Refused(CheckRefusal::Unreachable);
                     }
@@ -330,7 +328,36 @@ impl Shared {
     }
 }
 
+/// Whether control has said that it will not do this. That it stops, or has too much to do, is a
+/// matter of time.
+fn is_final(error: &Error) -> bool {
+    match error {
+        Error::Problem { status, .. } => *status < 500 && !matches!(status, 408 | 409 | 429),
+        _ => false,
+    }
+}
+
 /// A number that no other request has; without random bytes the same request counts once a second.
 fn turn() -> u64 {
     getrandom::u64().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_that_stops_is_asked_again_and_one_that_refuses_is_not() {
+        let problem = |status| Error::Problem {
+            status,
+            detail: String::new(),
+        };
+        for status in [408, 409, 429, 500, 503] {
+            assert!(!is_final(&problem(status)), "{status}");
+        }
+        for status in [400, 401, 403, 410] {
+            assert!(is_final(&problem(status)), "{status}");
+        }
+        assert!(!is_final(&Error::NotJoined));
+    }
 }

@@ -83,16 +83,15 @@ impl Connection {
             ("rule", need.rule.clone()),
         ];
         self.basis.records.write(Event::Held, &facts);
-        self.hold(need, false);
+        self.hold(need, Instant::now() + LONGEST, false);
     }
 
-    fn hold(&mut self, need: CheckNeed, fresh: bool) {
-        let now = Instant::now();
+    fn hold(&mut self, need: CheckNeed, until: Instant, fresh: bool) {
         let hold = Hold {
             need,
             fresh,
-            until: now + LONGEST,
-            first_word_by: Some(now + FIRST_WORD),
+            until,
+            first_word_by: Some(Instant::now() + FIRST_WORD),
         };
         self.session.tell(&ToSession::Asking, &[]);
         self.overseer.tell(&hold.question());
@@ -146,7 +145,7 @@ impl Connection {
                     class,
                     ..hold.need
                 };
-                self.hold(need, true);
+                self.hold(need, hold.until, true);
             }
             Err(refusal @ Refusal::Check { .. }) => self.deny(&name, refusal.finally()),
         }
