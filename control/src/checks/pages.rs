@@ -74,17 +74,34 @@ async fn submit(
     if check.owner == signed_in.login && chosen.is_some() {
         signed_in.demand_fresh(FRESH_SECONDS, &format!("/check/{id}"))?;
     }
-    let answer = checks.answer(&check, &signed_in.login, chosen).await?;
+    let Some(answer) = checks.answer(&check, &signed_in.login, chosen).await? else {
+        return answered_before(&checks, &id, signed_in).await;
+    };
     let sentence = match answer {
-        Some(Answer::Approved) => "Approved. You can close this page; your terminal goes on.",
-        Some(Answer::Refused) => "Refused. Nobody was let in.",
-        Some(Answer::WrongNumber) => {
+        Answer::Approved => "Approved. You can close this page; your terminal goes on.",
+        Answer::Refused => "Refused. Nobody was let in.",
+        Answer::WrongNumber => {
             "That was another number than the terminal's. Nobody was let in: begin again there."
         }
-        Some(Answer::WrongPerson) => "You do not own that machine. Nobody was let in.",
-        Some(Answer::Ended) | None => "This check has been answered before, or its time is over.",
+        Answer::WrongPerson => "You do not own that machine. Nobody was let in.",
+        Answer::Ended => "Nobody waits for this check any more.",
     };
     Ok(page_for(signed_in, "Check", &html! { p { (sentence) } }))
+}
+
+/// The same form again, from another tab or because the page was loaded anew: nothing changes, and
+/// the person learns what the first one has done.
+async fn answered_before(
+    checks: &Checks,
+    id: &str,
+    signed_in: &SignedIn,
+) -> Result<Response, WebError> {
+    let check = found(checks, id).await?;
+    let content = html! {
+        p { "This check was answered before, or its time is over." }
+        @if let Some(sentence) = over(&check) { p { (sentence) } }
+    };
+    Ok(page_for(signed_in, "Check", &content))
 }
 
 async fn found(checks: &Checks, id: &str) -> Result<Check, WebError> {

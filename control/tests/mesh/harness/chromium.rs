@@ -169,12 +169,59 @@ impl Chromium {
         said.filter(|said| !said.contains("favicon.ico")).collect()
     }
 
+    /// Loads the page again, as it was loaded before: a form is sent again.
+    pub(crate) async fn reload(&mut self) {
+        self.ask("POST", "/refresh", &json!({})).await;
+    }
+
+    /// The tab that is shown.
+    pub(crate) async fn tab(&mut self) -> String {
+        let tab = self.ask("GET", "/window", &Value::Null).await;
+        tab.as_str().expect("a name").to_owned()
+    }
+
+    /// Opens another tab, and shows it.
+    pub(crate) async fn open_tab(&mut self) {
+        let opened = self
+            .ask("POST", "/window/new", &json!({ "type": "tab" }))
+            .await;
+        let tab = opened["handle"].as_str().expect("a name").to_owned();
+        self.show_tab(&tab).await;
+    }
+
+    /// Shows a tab.
+    pub(crate) async fn show_tab(&mut self, tab: &str) {
+        self.ask("POST", "/window", &json!({ "handle": tab })).await;
+    }
+
+    /// Makes the page as large as a phone's screen.
+    pub(crate) async fn shrink(&mut self, width: u32, height: u32) {
+        let screen =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 2, "mobile": true });
+        self.tell("Emulation.setDeviceMetricsOverride", &screen)
+            .await;
+    }
+
+    /// Runs no scripts from now on, the test's included.
+    pub(crate) async fn without_scripts(&mut self) {
+        self.tell(
+            "Emulation.setScriptExecutionDisabled",
+            &json!({ "value": true }),
+        )
+        .await;
+    }
+
     /// Lets the browser think that its person likes dark pages.
     pub(crate) async fn darken(&mut self) {
         let features = json!([{ "name": "prefers-color-scheme", "value": "dark" }]);
-        let media =
-            json!({ "cmd": "Emulation.setEmulatedMedia", "params": { "features": features } });
-        self.ask("POST", "/goog/cdp/execute", &media).await;
+        let media = json!({ "features": features });
+        self.tell("Emulation.setEmulatedMedia", &media).await;
+    }
+
+    /// Gives a command of Chromium's own.
+    async fn tell(&mut self, command: &str, parameters: &Value) {
+        let command = json!({ "cmd": command, "params": parameters });
+        self.ask("POST", "/goog/cdp/execute", &command).await;
     }
 
     async fn find(&mut self, selector: &str) -> String {

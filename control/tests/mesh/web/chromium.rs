@@ -4,10 +4,14 @@ use serde_json::json;
 
 use crate::harness::{Authenticator, Browser, Chromium, Node, PASSWORD, Site};
 
-const ALICE: &str = "alice@example.com";
+pub(super) const ALICE: &str = "alice@example.com";
 
 /// Sets up an account, and is signed in.
-async fn sign_up(browser: &mut Chromium, site: &Site, arguments: &[&str]) -> Authenticator {
+pub(super) async fn sign_up(
+    browser: &mut Chromium,
+    site: &Site,
+    arguments: &[&str],
+) -> Authenticator {
     let path = site.control.invite(arguments);
     browser.go(&path).await;
     let letters = browser

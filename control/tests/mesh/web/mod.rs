@@ -2,6 +2,7 @@
 
 mod accounts;
 mod certified;
+mod checks;
 mod chromium;
 mod forgeries;
 mod identity;
