@@ -1,7 +1,7 @@
 //! HTTPS requests and event streams, each on a connection of its own.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -12,6 +12,7 @@ use meshd_contract::node_api::Problem;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
@@ -59,19 +60,28 @@ impl Answer {
     }
 }
 
+/// Why there is no answer.
+pub(crate) type Broken = Box<dyn std::error::Error + Send + Sync>;
+
 pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
-    let (response, certificate) = timeout(PATIENCE, exchange(address, request))
-        .await
-        .expect("an answer in time");
+    attempt(address, request).await.expect("an answer")
+}
+
+/// The same, to a server that may be killed meanwhile.
+pub(crate) async fn attempt(
+    address: SocketAddr,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, Broken> {
+    let (response, certificate) = timeout(PATIENCE, exchange(address, request)).await??;
     let status = response.status().as_u16();
     let headers = response.headers().clone();
-    let body = timeout(PATIENCE, response.into_body().collect()).await;
-    Answer {
+    let body = timeout(PATIENCE, response.into_body().collect()).await??;
+    Ok(Answer {
         status,
         headers,
-        body: body.expect("a body in time").expect("a body").to_bytes(),
+        body: body.to_bytes(),
         certificate,
-    }
+    })
 }
 
 /// A stream of server-sent events.
@@ -91,9 +101,8 @@ pub(crate) async fn open(
     address: SocketAddr,
     request: Request<Full<Bytes>>,
 ) -> Result<Events, Answer> {
-    let (response, certificate) = timeout(PATIENCE, exchange(address, request))
-        .await
-        .expect("an answer in time");
+    let exchanged = timeout(PATIENCE, exchange(address, request)).await;
+    let (response, certificate) = exchanged.expect("in time").expect("an answer");
     let status = response.status().as_u16();
     let headers = response.headers().clone();
     let body = response.into_body();
@@ -148,27 +157,28 @@ fn parse(text: &str) -> Option<Event> {
 async fn exchange(
     address: SocketAddr,
     request: Request<Full<Bytes>>,
-) -> (Response<Incoming>, Vec<u8>) {
-    let stream = TcpStream::connect(address).await.expect("connects");
+) -> Result<(Response<Incoming>, Vec<u8>), Broken> {
+    let stream = TcpStream::connect(address).await?;
     let name = ServerName::from(address.ip());
-    let stream = connector().connect(name, stream).await.expect("TLS");
-    let certificate = stream.get_ref().1.peer_certificates().expect("a chain")[0].to_vec();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+    let stream = CONNECTOR.connect(name, stream).await?;
+    let certificate = stream.get_ref().1.peer_certificates().ok_or("no chain")?[0].to_vec();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let response = sender.send_request(request).await.expect("an answer");
-    (response, certificate)
+    Ok((sender.send_request(request).await?, certificate))
 }
 
-fn connector() -> TlsConnector {
+/// No session is resumed: each connection may be that of another node.
+static CONNECTOR: LazyLock<TlsConnector> = LazyLock::new(|| {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("versions")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyName(provider)))
         .with_no_client_auth();
+    config.resumption = Resumption::disabled();
     TlsConnector::from(Arc::new(config))
-}
+});
 
 /// Believes every certificate, as a node does that compares its hash afterwards.
 #[derive(Debug)]

@@ -75,7 +75,7 @@ impl Control {
 
     /// Asks the process to end; its exit code.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        let pid = nix::unistd::Pid::from_raw(self.pid().cast_signed());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signals");
         self.child.wait().expect("waits").code()
     }
@@ -125,14 +125,9 @@ impl Control {
         command
     }
 
-    /// How much memory the server has (proc(5), VmRSS), in MiB.
-    #[allow(dead_code, reason = "the bench asks")]
-    pub(crate) fn resident_mib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.expect("a status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        kib.expect("a number") / 1024
+    /// The number of the server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn set_policy(&self, text: &str) {
