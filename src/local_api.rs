@@ -2,7 +2,7 @@
 //!
 //! Each message is one line of JSON. A client may send several requests over one connection; each
 //! is answered by exactly one [`Response`], in order. `Identify`, `Up`, `AwaitJoin`, `Down`,
-//! `Logout` and `Kill` need user id 0.
+//! `Logout`, `Kill` and `RevokeChecks` need user id 0.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -70,6 +70,8 @@ pub enum Request {
     },
     /// What was approved for logins from this host?
     Approved,
+    /// Take back what was approved for logins from this host; answered when control has done so.
+    RevokeChecks,
     /// End an SSH connection, as if its right had ended; answered when it has ended.
     Kill {
         /// Its ID, or as much of it as no other has.
@@ -139,7 +141,7 @@ pub enum Response {
         /// The oldest first.
         approved: Vec<Approved>,
     },
-    /// To [`Request::Down`], [`Request::Logout`] and [`Request::Kill`].
+    /// To [`Request::Down`], [`Request::Logout`], [`Request::Kill`] and [`Request::RevokeChecks`].
     Done,
     /// To any request; one sentence that says what to do.
     Error {

@@ -18,7 +18,8 @@ print('%06d' % ((struct.unpack('>I', tag[at:at + 4])[0] & 0x7fffffff) % 1000000)
 /// Somebody who is signed in at control.
 pub(crate) struct Person {
     host: &'static str,
-    origin: String,
+    /// Where control's pages are, without a final slash.
+    pub(crate) origin: String,
     /// The browser's memory.
     cookies: String,
 }

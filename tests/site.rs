@@ -55,6 +55,7 @@ pub(crate) fn document() -> PeerDocument {
             wireguard_key: WireGuardKey([2; 32]),
             owner: Owner::User("alice@example.com".to_owned()),
             key_expires_at: None,
+            checks_after: Version(0),
         }],
         rules: vec![rule("alice")],
     }

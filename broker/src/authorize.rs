@@ -29,8 +29,8 @@ pub enum Proof<'a> {
     None,
     /// Control's word, for the login of the connection of this name.
     Grant(&'a CheckGrant, &'a str),
-    /// Control's word, by which this connection's login was permitted before: it need not be
-    /// recent any more, nor of the rule that decides now.
+    /// Control's word, by which this connection's login was permitted before: unless it was taken
+    /// back, it need not be recent any more, nor of the rule that decides now.
     Passed(&'a CheckGrant),
 }
 
@@ -112,7 +112,12 @@ impl Authorized {
             self.check.as_ref().map_or(Proof::None, Proof::Passed),
             now,
         )
-        .map_err(Refusal::finally)
+        .map_err(|refusal| match (refusal, &self.check) {
+            (Refusal::Check { .. }, Some(_)) => Denial::Account(
+                "the check that let this connection in does not count any more".to_owned(),
+            ),
+            (refusal, _) => refusal.finally(),
+        })
     }
 }
 
@@ -467,6 +472,12 @@ pub(crate) mod tests {
         let mut given_away = first.clone();
         given_away.peers[0].owner = Owner::User("bob@example.com".to_owned());
         assert!(again(&authorized, &given_away).is_err());
+        let mut taken_back = first.clone();
+        taken_back.peers[0].checks_after = grant.header.version;
+        assert!(again(&authorized, &taken_back).is_err());
+        assert!(with(&taken_back, Proof::Grant(&grant, "a")).is_err());
+        taken_back.rules[0].action = Action::Accept;
+        assert!(again(&authorized, &taken_back).is_ok(), "none is needed");
         let never = with(&document_for_alice(), Proof::None).expect("lets in");
         assert!(
             again(&never, &first).is_err(),

@@ -282,6 +282,7 @@ pub(crate) mod tests {
                 wireguard_key: KEY,
                 owner: Owner::User("alice@example.com".to_owned()),
                 key_expires_at: Some(Timestamp(500)),
+                checks_after: Version(0),
             }],
             rules: Vec::new(),
         }

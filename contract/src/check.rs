@@ -78,7 +78,8 @@ pub struct CheckNeed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckGrant {
-    /// For which node (the destination), and until when a login may begin with it.
+    /// For which node (the destination), and until when a login may begin with it. Its version is
+    /// the number of the approval, which later ones exceed.
     pub header: Header,
     /// The peer that may call.
     pub source: NodeId,
@@ -106,13 +107,14 @@ impl Document for CheckGrant {
 }
 
 impl CheckGrant {
-    /// Whether this speaks of the peer as it is now, and of such accounts.
+    /// Whether this speaks of the peer as it is now, and of such accounts, and was not taken back.
     #[must_use]
     pub fn concerns(&self, peer: &Peer, account: &Account) -> bool {
         self.source == peer.node
             && self.wireguard_key == peer.wireguard_key
             && peer.owner == Owner::User(self.owner.clone())
             && self.class == LoginClass::of(account)
+            && self.header.version > peer.checks_after
     }
 
     /// Whether it is recent enough for a login of this connection by this rule.
@@ -271,6 +273,21 @@ mod tests {
         let mut other = peer;
         other.owner = Owner::Tags(vec!["tag:a".to_owned()]);
         assert!(!grant().concerns(&other, &account(1000)));
+    }
+
+    #[test]
+    fn a_grant_by_an_approval_that_was_taken_back_concerns_nobody() {
+        let mut peer = document().peers.remove(0);
+        let mut grant = grant();
+        for (approval, taken_back, counts) in [(7, 6, true), (7, 7, false), (7, 8, false)] {
+            grant.header.version = Version(approval);
+            peer.checks_after = Version(taken_back);
+            assert_eq!(
+                grant.concerns(&peer, &account(1000)),
+                counts,
+                "{taken_back}"
+            );
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::address::MeshAddresses;
-use crate::document::{Document, Header};
+use crate::document::{Document, Header, Version};
 use crate::identity::{NodeId, NodeName, Owner};
 use crate::key::WireGuardKey;
 use crate::ssh_rule::SshRule;
@@ -47,6 +47,14 @@ pub struct Peer {
     /// From this second on it is nobody's peer; none means never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_expires_at: Option<Timestamp>,
+    /// The number of the newest approval that was taken back, with all before it: grants by them
+    /// open nothing. 0 where there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub checks_after: Version,
+}
+
+fn is_zero(version: &Version) -> bool {
+    *version == Version(0)
 }
 
 impl Document for PeerDocument {
@@ -81,7 +89,6 @@ impl Peer {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::document::Version;
 
     pub(crate) fn document() -> PeerDocument {
         PeerDocument {
@@ -113,6 +120,7 @@ pub(crate) mod tests {
             wireguard_key: WireGuardKey([n; 32]),
             owner: Owner::User("alice@example.com".to_owned()),
             key_expires_at: None,
+            checks_after: Version(0),
         }
     }
 
@@ -138,6 +146,20 @@ pub(crate) mod tests {
             ..peer(2)
         });
         assert_eq!(document.peer_at(addresses(2).v4.into()), None);
+    }
+
+    #[test]
+    fn that_nothing_was_taken_back_is_not_written() {
+        let text = serde_json::to_string(&document()).expect("writes");
+        assert!(!text.contains("checks_after"), "{text}");
+        assert_eq!(
+            serde_json::from_str::<PeerDocument>(&text).ok(),
+            Some(document())
+        );
+        let mut newer = document();
+        newer.peers[0].checks_after = Version(7);
+        let text = serde_json::to_string(&newer).expect("writes");
+        assert!(text.contains(r#""checks_after":7"#), "{text}");
     }
 
     #[test]

@@ -104,6 +104,7 @@ pub(crate) fn peer(node: &NodeRow) -> Peer {
         wireguard_key: node.wireguard_key,
         owner: node.owner.clone(),
         key_expires_at: node.key_expires_at,
+        checks_after: node.checks_after,
     }
 }
 
@@ -148,6 +149,7 @@ pub(crate) mod tests {
             last_seen: None,
             key_expires_at: None,
             approved: true,
+            checks_after: Version(0),
         }
     }
 

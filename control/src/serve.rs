@@ -84,7 +84,7 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
         state: arguments.state.clone(),
     };
     admin.warn_about_policy().await?;
-    let checks = Checks::new(store.clone(), key.clone(), url.clone());
+    let checks = Checks::new(store.clone(), Arc::clone(&hub), key.clone(), url.clone());
     let hash = tls.certificate_hash.clone();
     let nodes = NodeServer::new(
         store.clone(),

@@ -37,6 +37,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Take it back, before its time is over; sessions that it has let in end. Needs root.
+    Revoke,
 }
 
 pub(super) fn run(socket: &Path, check: &Check) -> Result<(), CliError> {
@@ -44,6 +46,7 @@ pub(super) fn run(socket: &Path, check: &Check) -> Result<(), CliError> {
     match check.command {
         None => pass(&mut client, check),
         Some(Command::Status { json }) => status(&mut client, json),
+        Some(Command::Revoke) => revoke(&mut client),
     }
 }
 
@@ -96,6 +99,13 @@ fn status(client: &mut Client, json: bool) -> Result<(), CliError> {
         return print(&as_json(&approved)?);
     }
     print(&describe(&approved, now()))
+}
+
+fn revoke(client: &mut Client) -> Result<(), CliError> {
+    match client.ask(&Request::RevokeChecks)? {
+        Response::Done => print("what was approved for logins from this host was taken back\n"),
+        other => Err(unexpected(&other)),
+    }
 }
 
 fn describe(approved: &[Approved], now: Timestamp) -> String {

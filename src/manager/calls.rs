@@ -35,8 +35,8 @@ impl Daemon {
             | Request::AwaitJoin { .. }
             | Request::Down
             | Request::Logout => true,
-            // Whoever may end the use of the mesh may end a connection.
-            Request::Kill { .. } => true,
+            // Whoever may end the use of the mesh may end connections.
+            Request::Kill { .. } | Request::RevokeChecks => true,
             Request::Await | Request::Status | Request::Sessions | Request::Whois { .. } => false,
             // Whoever asks, only the owner of this host can approve.
             Request::Check { .. } | Request::CheckNews { .. } | Request::Approved => false,
@@ -60,7 +60,10 @@ impl Daemon {
             Request::Status => send(reply, Response::Status(Box::new(self.status().await))),
             Request::Sessions => self.sessions(reply),
             Request::Kill { connection } => self.kill(connection, reply),
-            request @ (Request::Check { .. } | Request::CheckNews { .. } | Request::Approved) => {
+            request @ (Request::Check { .. }
+            | Request::CheckNews { .. }
+            | Request::Approved
+            | Request::RevokeChecks) => {
                 self.check(request, reply);
             }
             Request::Whois { who } => {

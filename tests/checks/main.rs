@@ -8,5 +8,6 @@ mod site;
 mod ahead;
 mod answers;
 mod periods;
+mod taken_back;
 mod waiting;
 mod worker;

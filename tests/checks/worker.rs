@@ -20,6 +20,7 @@ fn checked(period: CheckPeriod) -> PeerDocument {
     let mut document = document();
     document.header.version = Version(6);
     document.rules[0].action = Action::Check(period);
+    document.peers[0].checks_after = Version(6);
     document
 }
 
@@ -42,7 +43,7 @@ fn grant() -> CheckGrant {
     CheckGrant {
         header: Header {
             node: NodeId(1),
-            version: Version(1),
+            version: Version(7),
             issued_at: Timestamp(now()),
             expires_at: Timestamp(now() + 600),
         },
@@ -129,9 +130,10 @@ type Spoil = fn(&mut CheckGrant);
 #[test]
 fn a_grant_for_something_else_lets_nobody_in() {
     let (site, _manager) = site(CheckPeriod::Default);
-    let spoils: [(&str, Spoil); 9] = [
+    let spoils: [(&str, Spoil); 10] = [
         ("node", |grant| grant.header.node = NodeId(3)),
         ("end", |grant| grant.header.expires_at = Timestamp(now())),
+        ("approval", |grant| grant.header.version = Version(6)),
         ("source", |grant| grant.source = NodeId(3)),
         ("key", |grant| grant.wireguard_key = WireGuardKey([3; 32])),
         ("owner", |grant| grant.owner = "bob@example.com".to_owned()),

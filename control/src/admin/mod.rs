@@ -5,6 +5,7 @@
 
 mod accounts;
 mod api_keys;
+mod checks;
 pub(crate) mod client;
 pub(crate) mod failure;
 pub(crate) mod operations;

@@ -74,6 +74,13 @@ impl Admin {
                 let expires_at = in_seconds.map(|seconds| now().plus(seconds));
                 Answer::Done(self.set_expiry(&node, expires_at, by).await?)
             }
+            Request::ChecksList => Answer::Approvals(self.approvals().await?),
+            Request::ChecksRevoke { node } => {
+                Answer::Done(self.take_back_of_node(&node, by).await?)
+            }
+            Request::ChecksRevokeUser { login } => {
+                Answer::Done(self.take_back_of_user(&login, by).await?)
+            }
             Request::PolicyGet => Answer::Policy(self.policy_text().await?),
             Request::PolicyTopology => Answer::Topology(self.topology().await?),
             Request::PolicySet { text, yes } => {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use meshd_contract::address::MeshAddresses;
+use meshd_contract::check::LoginClass;
 use meshd_contract::identity::{NodeId, NodeName, Owner};
 use meshd_contract::time::Timestamp;
 use meshd_policy::Topology;
@@ -94,6 +95,18 @@ pub(crate) enum Request {
         /// In so many seconds from now; none for never.
         in_seconds: Option<u64>,
     },
+    /// Everything that owners have approved for logins and still counts.
+    ChecksList,
+    /// Takes back what was approved for logins from a node.
+    ChecksRevoke {
+        /// Its number or name.
+        node: String,
+    },
+    /// Takes back what was approved for logins from all nodes of a user.
+    ChecksRevokeUser {
+        /// An e-mail address.
+        login: String,
+    },
     /// The policy as it was saved.
     PolicyGet,
     /// Users, nodes and domains, as a policy is applied to them.
@@ -159,6 +172,8 @@ pub(crate) enum Answer {
     ApiKeys(Vec<ApiKeyRow>),
     /// All nodes.
     Nodes(Vec<NodeEntry>),
+    /// What is approved.
+    Approvals(Vec<ApprovalEntry>),
     /// The policy's text.
     Policy(String),
     /// What a policy is applied to.
@@ -204,6 +219,29 @@ pub(crate) struct ControlKey {
     pub(crate) key: String,
     /// As `ssh-keygen -l` writes it.
     pub(crate) fingerprint: String,
+}
+
+/// What an owner has approved, in a list.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ApprovalEntry {
+    /// From where.
+    pub(crate) source: String,
+    /// By whom.
+    pub(crate) owner: String,
+    /// As which accounts.
+    pub(crate) class: LoginClass,
+    /// At which node; none for more than one.
+    pub(crate) destination: Option<String>,
+    /// What an approval ahead was limited to.
+    pub(crate) target: Option<String>,
+    /// Only the connection that waited for it.
+    pub(crate) one_connection: bool,
+    /// It was asked for before a login needed it.
+    pub(crate) is_ahead: bool,
+    /// When.
+    pub(crate) approved_at: Timestamp,
+    /// It counts no longer than until then; a rule may want a more recent one.
+    pub(crate) expires_at: Timestamp,
 }
 
 /// A node in a list.

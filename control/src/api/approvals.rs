@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,6 +17,8 @@ use crate::store::Approval;
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ApprovedLogins {
     id: u64,
+    /// The number of the node that the logins come from.
+    source: u64,
     /// The user who has approved it.
     owner: String,
     /// root, or nonroot for every other account.
@@ -62,10 +65,71 @@ pub(super) async fn list(
     }))
 }
 
+/// List what is approved in the whole mesh.
+#[utoipa::path(
+    get, path = "/approvals", tag = "nodes", security(("key" = ["nodes:read"])),
+    responses(
+        (status = 200, description = "All that count, the oldest first", body = Approvals),
+        Common
+    )
+)]
+pub(super) async fn list_all(
+    State(server): State<Arc<ApiServer>>,
+    key: Key,
+) -> Result<axum::Json<Approvals>, ApiFailure> {
+    key.may(Area::Nodes.read())?;
+    let approvals = server.admin.store.all_approvals(now()).await?;
+    Ok(axum::Json(Approvals {
+        approvals: approvals.into_iter().map(ApprovedLogins::from).collect(),
+    }))
+}
+
+/// Take back what is approved for logins from a node; sessions that it has let in end.
+#[utoipa::path(
+    delete, path = "/nodes/{node}/approvals", tag = "nodes", security(("key" = ["nodes:write"])),
+    params(("node" = String, Path, description = "Its number or name")),
+    responses(
+        (status = 204, description = "Nothing is approved any more"),
+        (status = 404, description = "There is no such node", body = Problem, content_type = PROBLEM),
+        Common
+    )
+)]
+pub(super) async fn revoke(
+    State(server): State<Arc<ApiServer>>,
+    key: Key,
+    Named(node): Named,
+) -> Result<StatusCode, ApiFailure> {
+    let by = key.may(Area::Nodes.write())?;
+    server.admin.take_back_of_node(&node, &by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Take back what is approved for logins from all nodes of a user.
+#[utoipa::path(
+    delete, path = "/users/{login}/approvals", tag = "users",
+    security(("key" = ["users:write"])),
+    params(("login" = String, Path, description = "An e-mail address")),
+    responses(
+        (status = 204, description = "Nothing is approved any more"),
+        (status = 404, description = "There is no such user", body = Problem, content_type = PROBLEM),
+        Common
+    )
+)]
+pub(super) async fn revoke_of_user(
+    State(server): State<Arc<ApiServer>>,
+    key: Key,
+    Named(login): Named,
+) -> Result<StatusCode, ApiFailure> {
+    let by = key.may(Area::Users.write())?;
+    server.admin.take_back_of_user(&login, &by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 impl From<Approval> for ApprovedLogins {
     fn from(approval: Approval) -> Self {
         Self {
             id: approval.id,
+            source: approval.source.0,
             owner: approval.owner,
             class: approval.class.to_string(),
             destination: approval.destination.map(|node| node.0),

@@ -64,6 +64,9 @@ pub(crate) struct ApiServer {
         nodes::change,
         nodes::remove,
         approvals::list,
+        approvals::list_all,
+        approvals::revoke,
+        approvals::revoke_of_user,
         auth_keys::list,
         auth_keys::create,
         auth_keys::remove,
@@ -114,13 +117,19 @@ impl ApiServer {
         };
         let user = get(users::show).patch(users::change).delete(users::remove);
         let node = get(nodes::show).patch(nodes::change).delete(nodes::remove);
+        let approvals = get(approvals::list).delete(approvals::revoke);
         Ok(Router::new()
             .route("/openapi.json", get(document))
             .route("/users", get(users::list).post(users::create))
             .route("/users/{login}", user)
             .route("/nodes", get(nodes::list))
             .route("/nodes/{node}", node)
-            .route("/nodes/{node}/approvals", get(approvals::list))
+            .route("/nodes/{node}/approvals", approvals)
+            .route(
+                "/users/{login}/approvals",
+                delete(approvals::revoke_of_user),
+            )
+            .route("/approvals", get(approvals::list_all))
             .route("/auth-keys", get(auth_keys::list).post(auth_keys::create))
             .route("/auth-keys/{id}", delete(auth_keys::remove))
             .route("/policy", get(policy::show).put(policy::set))

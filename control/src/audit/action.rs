@@ -22,6 +22,8 @@ pub(crate) const CHECK_APPROVE: &str = "check.approve";
 pub(crate) const CHECK_REFUSE: &str = "check.refuse";
 /// Another number was chosen, or somebody else has answered.
 pub(crate) const CHECK_FAIL: &str = "check.fail";
+/// What was approved for logins from a node was taken back.
+pub(crate) const CHECK_REVOKE: &str = "check.revoke";
 /// An auth key was made.
 pub(crate) const AUTH_KEY_CREATE: &str = "auth-key.create";
 /// An auth key was removed.

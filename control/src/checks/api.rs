@@ -10,9 +10,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use meshd_contract::node_api::{AheadRequest, Approved, CheckId, CheckRequest};
 
+use crate::audit::Actor;
+use crate::clock::now;
 use crate::node_server::NodeServer;
 use crate::problem::ApiError;
-use crate::store::Approval;
+use crate::store::{Approval, Whose};
 
 /// The paths about checks.
 pub(crate) fn router() -> Router<Arc<NodeServer>> {
@@ -22,6 +24,7 @@ pub(crate) fn router() -> Router<Arc<NodeServer>> {
         .route("/v1/checks/end", post(end))
         .route("/v1/checks/ahead", post(ahead))
         .route("/v1/checks/approved", post(approved))
+        .route("/v1/checks/revoke", post(revoke))
 }
 
 type Server = State<Arc<NodeServer>>;
@@ -62,10 +65,17 @@ async fn ahead(State(server): Server, request: Request<Body>) -> Result<Response
 async fn approved(State(server): Server, request: Request<Body>) -> Result<Response, ApiError> {
     let (node, _) = server.member(request).await?;
     let mut answer = Vec::new();
-    for approval in server.checks.approved(node).await? {
+    for approval in server.store.approvals(node, now()).await? {
         answer.push(shown(&server, approval).await?);
     }
     Ok(axum::Json(answer).into_response())
+}
+
+async fn revoke(State(server): Server, request: Request<Body>) -> Result<StatusCode, ApiError> {
+    let (node, _) = server.member(request).await?;
+    let whose = Whose::Node(node);
+    server.checks.take_back(&whose, &Actor::Node(node)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn shown(server: &NodeServer, approval: Approval) -> Result<Approved, ApiError> {

@@ -6,7 +6,9 @@
 
 mod api;
 mod numbers;
+mod own;
 mod pages;
+mod taking_back;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +31,7 @@ use tokio::time::timeout;
 
 use crate::audit::Actor;
 use crate::clock::now;
+use crate::hub::Hub;
 use crate::problem::ApiError;
 use crate::public_url::PublicUrl;
 use crate::store::{Answer, Approval, Check, Kind, NodeRow, Period, Store, StoreError, Subject};
@@ -42,6 +45,7 @@ const LONGEST_SECONDS: u64 = 168 * 3600;
 /// All checks of the mesh.
 pub(crate) struct Checks {
     store: Store,
+    hub: Arc<Hub>,
     key: PrivateKey,
     url: PublicUrl,
     /// Changes with every answer.
@@ -60,10 +64,12 @@ struct Needed<'a> {
 }
 
 impl Checks {
-    /// The checks in `store`; `key` signs grants, and people find pages under `url`.
-    pub(crate) fn new(store: Store, key: PrivateKey, url: PublicUrl) -> Arc<Self> {
+    /// The checks in `store`; `key` signs grants, people find pages under `url`, and nodes hear by
+    /// `hub` of what is taken back.
+    pub(crate) fn new(store: Store, hub: Arc<Hub>, key: PrivateKey, url: PublicUrl) -> Arc<Self> {
         Arc::new(Self {
             store,
+            hub,
             key,
             url,
             answered: watch::Sender::new(0),
@@ -267,17 +273,6 @@ impl Checks {
         Ok(())
     }
 
-    /// What the owner of `source` has approved and still counts somewhere.
-    async fn approved(&self, source: NodeId) -> Result<Vec<Approval>, ApiError> {
-        let node = self.node(source).await?.ok_or(ApiError::Gone)?;
-        let approvals = self.store.approvals(source, now()).await?;
-        let counts = |approval: &Approval| {
-            approval.wireguard_key == node.wireguard_key
-                && node.owner == Owner::User(approval.owner.clone())
-        };
-        Ok(approvals.into_iter().filter(counts).collect())
-    }
-
     /// The answer of the user `by` to a check that waits: the number that was chosen, or none for a
     /// refusal.
     ///
@@ -445,6 +440,9 @@ impl Check {
             } => {
                 destination = (*period != Period::Default).then_some(*node);
                 only = connection.clone();
+                if only.is_some() {
+                    ends = HOLD_SECONDS;
+                }
             }
             Subject::Ahead { seconds, target } => {
                 (is_ahead, ends) = (true, *seconds);

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use meshd_contract::check::LoginClass;
 use serde::Deserialize;
 
-use super::Checks;
+use super::{Checks, own};
 use crate::clock::now;
 use crate::store::{Answer, Check, StoreError, Subject};
 use crate::web::{Posted, SignedIn, WebError, page_for};
@@ -22,6 +22,7 @@ const FRESH_SECONDS: u64 = 300;
 pub(crate) fn pages(checks: Arc<Checks>) -> Router {
     Router::new()
         .route("/check/{id}", get(show).post(submit))
+        .route("/checks", get(own::show).post(own::submit))
         .with_state(checks)
 }
 
@@ -178,7 +179,7 @@ impl Checks {
     }
 }
 
-fn minutes(seconds: u64) -> String {
+pub(super) fn minutes(seconds: u64) -> String {
     match seconds.div_ceil(60) {
         1 => "1 minute".to_owned(),
         minutes => format!("{minutes} minutes"),

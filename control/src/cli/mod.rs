@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// The hosts of the mesh.
     #[command(subcommand)]
     Nodes(NodesCommand),
+    /// What owners have approved for logins that a rule checks.
+    #[command(subcommand)]
+    Checks(ChecksCommand),
     /// Who may do what.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -283,6 +286,30 @@ pub(crate) enum NodesCommand {
         /// now, never, or a duration from now, such as 30d.
         when: Expiry,
     },
+}
+
+/// Commands about checks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ChecksCommand {
+    /// List what was approved and still counts.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take back what was approved for logins from a host; sessions that it has let in end.
+    Revoke(RevokeChecks),
+}
+
+/// Whose approvals to take back.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct RevokeChecks {
+    /// The name or number of the host that the logins come from.
+    pub(crate) node: Option<String>,
+    /// All hosts of this user.
+    #[arg(long, value_name = "LOGIN")]
+    pub(crate) user: Option<String>,
 }
 
 /// When a key is to expire.

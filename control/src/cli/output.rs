@@ -7,7 +7,7 @@ use meshd_contract::time::Timestamp;
 use serde::Serialize;
 
 use super::audit::Reader;
-use crate::admin::protocol::NodeEntry;
+use crate::admin::protocol::{ApprovalEntry, NodeEntry};
 use crate::clock::now;
 use crate::role;
 use crate::store::{ApiKeyRow, AuthKeyRow, UserRow};
@@ -128,6 +128,32 @@ pub(super) fn nodes(nodes: &[NodeEntry], json: bool) -> anyhow::Result<()> {
             node.key_expires_at
                 .map_or_else(|| "never".to_owned(), until),
             yes(node.ephemeral),
+        ]);
+    }
+    verbatim(&table.text())
+}
+
+/// Prints what is approved.
+pub(super) fn approvals(approvals: &[ApprovalEntry], json: bool) -> anyhow::Result<()> {
+    if json {
+        return as_json(approvals);
+    }
+    let mut table = Table::new(["FROM", "BY", "LOGINS", "TO", "APPROVED", "COUNTS AT MOST"]);
+    for approval in approvals {
+        let to = approval.destination.as_ref().or(approval.target.as_ref());
+        let to = to.map_or("all", String::as_str);
+        let only = if approval.one_connection {
+            ", one connection"
+        } else {
+            ""
+        };
+        table.row([
+            approval.source.clone(),
+            approval.owner.clone(),
+            approval.class.to_string(),
+            format!("{to}{only}"),
+            ago(approval.approved_at),
+            span(approval.expires_at.0.saturating_sub(now().0)),
         ]);
     }
     verbatim(&table.text())

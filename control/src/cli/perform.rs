@@ -10,8 +10,8 @@ use clap_complete::Shell;
 use meshd_contract::identity::Owner;
 
 use super::{
-    ApikeysCommand, AuthkeysCommand, Cli, Command, CreateAuthkey, Expiry, Format, NodesCommand,
-    PolicyCommand, UsersCommand,
+    ApikeysCommand, AuthkeysCommand, ChecksCommand, Cli, Command, CreateAuthkey, Expiry, Format,
+    NodesCommand, PolicyCommand, UsersCommand,
 };
 use super::{audit, output};
 use crate::admin::client::ask;
@@ -34,6 +34,7 @@ pub(crate) fn perform(cli: Cli) -> anyhow::Result<()> {
         Command::Authkeys(command) => authkeys(command),
         Command::Apikeys(command) => apikeys(command),
         Command::Nodes(command) => nodes(command),
+        Command::Checks(command) => checks(command),
         Command::Policy(command) => {
             let (request, file) = policy(command)?;
             let answer = ask(&cli.socket, &request)?;
@@ -129,6 +130,19 @@ fn nodes(command: NodesCommand) -> (Request, bool) {
     }
 }
 
+fn checks(command: ChecksCommand) -> (Request, bool) {
+    match command {
+        ChecksCommand::List { json } => (Request::ChecksList, json),
+        ChecksCommand::Revoke(whose) => match (whose.node, whose.user) {
+            (_, Some(login)) => (Request::ChecksRevokeUser { login }, false),
+            (node, None) => {
+                let node = node.unwrap_or_default();
+                (Request::ChecksRevoke { node }, false)
+            }
+        },
+    }
+}
+
 fn policy(command: PolicyCommand) -> anyhow::Result<(Request, String)> {
     Ok(match command {
         PolicyCommand::Get => (Request::PolicyGet, String::new()),
@@ -174,6 +188,7 @@ fn show(answer: Answer, json: bool, file: &str) -> anyhow::Result<()> {
         Answer::AuthKeys(keys) => output::auth_keys(&keys, json),
         Answer::ApiKeys(keys) => output::api_keys(&keys, json),
         Answer::Nodes(nodes) => output::nodes(&nodes, json),
+        Answer::Approvals(approvals) => output::approvals(&approvals, json),
         Answer::Policy(text) => output::verbatim(&text),
         Answer::Topology(topology) => output::line(&serde_json::to_string_pretty(&topology)?),
         Answer::Audit(entries) => audit::write(&entries, Format::Json).map(drop),

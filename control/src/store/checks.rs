@@ -1,4 +1,4 @@
-//! Logins that wait for a sign-in, and what owners have approved.
+//! Logins that wait for a sign-in.
 
 use meshd_contract::check::LoginClass;
 use meshd_contract::identity::NodeId;
@@ -9,6 +9,7 @@ use sqlx::{Row, SqliteConnection};
 
 use crate::audit::{Actor, Entry, action};
 
+use super::approvals::{Approval, add_approval};
 use super::{Refusal, Store, StoreError, from_json, from_sql, from_text, to_json, to_sql};
 
 /// Rows of checks are kept for a day after their end, for the pages that are still open.
@@ -94,33 +95,6 @@ pub(crate) enum Answer {
     Ended,
 }
 
-/// What an owner has approved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Approval {
-    /// Its number.
-    pub(crate) id: u64,
-    /// From where.
-    pub(crate) source: NodeId,
-    /// The source's key at the time.
-    pub(crate) wireguard_key: WireGuardKey,
-    /// By whom.
-    pub(crate) owner: String,
-    /// Which accounts.
-    pub(crate) class: LoginClass,
-    /// At which node; none for every node.
-    pub(crate) destination: Option<NodeId>,
-    /// For this connection only.
-    pub(crate) connection: Option<String>,
-    /// Was asked for before a login needed it.
-    pub(crate) is_ahead: bool,
-    /// What [`Subject::Ahead`] was limited to.
-    pub(crate) target: Option<String>,
-    /// When.
-    pub(crate) approved_at: Timestamp,
-    /// From then on it is worth nothing, whatever a rule says.
-    pub(crate) expires_at: Timestamp,
-}
-
 const COLUMNS: &str = "SELECT id, source, destination, login, class, rule, period, connection, \
                        ahead_seconds, target, owner, wireguard_key, number, choices, created_at, \
                        expires_at, outcome FROM checks ";
@@ -202,24 +176,6 @@ impl Store {
         change.commit().await?;
         Ok(true)
     }
-
-    /// What is approved for logins from `source` and still counts.
-    pub(crate) async fn approvals(
-        &self,
-        source: NodeId,
-        now: Timestamp,
-    ) -> Result<Vec<Approval>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, source, wireguard_key, owner, class, destination, connection, is_ahead, \
-             target, approved_at, expires_at FROM approvals \
-             WHERE source = ? AND expires_at > ? ORDER BY approved_at",
-        )
-        .bind(to_sql(source.0))
-        .bind(to_sql(now.0))
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter().map(read_approval).collect()
-    }
 }
 
 async fn insert(change: &mut SqliteConnection, check: &Check) -> Result<(), StoreError> {
@@ -271,29 +227,6 @@ async fn insert(change: &mut SqliteConnection, check: &Check) -> Result<(), Stor
     .bind(to_json(&check.choices)?)
     .bind(to_sql(check.created_at.0))
     .bind(to_sql(check.expires_at.0))
-    .execute(change)
-    .await?;
-    Ok(())
-}
-
-async fn add_approval(
-    change: &mut SqliteConnection,
-    approval: &Approval,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO approvals (source, wireguard_key, owner, class, destination, connection, \
-         is_ahead, target, approved_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(to_sql(approval.source.0))
-    .bind(approval.wireguard_key.to_string())
-    .bind(&approval.owner)
-    .bind(approval.class.to_string())
-    .bind(approval.destination.map(|node| to_sql(node.0)))
-    .bind(&approval.connection)
-    .bind(approval.is_ahead)
-    .bind(&approval.target)
-    .bind(to_sql(approval.approved_at.0))
-    .bind(to_sql(approval.expires_at.0))
     .execute(change)
     .await?;
     Ok(())
@@ -356,7 +289,7 @@ impl Answer {
     }
 }
 
-fn class(name: &str) -> Result<LoginClass, StoreError> {
+pub(super) fn class(name: &str) -> Result<LoginClass, StoreError> {
     match name {
         "root" => Ok(LoginClass::Root),
         "nonroot" => Ok(LoginClass::Nonroot),
@@ -366,12 +299,12 @@ fn class(name: &str) -> Result<LoginClass, StoreError> {
     }
 }
 
-fn node(row: &SqliteRow, column: &str) -> Result<Option<NodeId>, StoreError> {
+pub(super) fn node(row: &SqliteRow, column: &str) -> Result<Option<NodeId>, StoreError> {
     let number: Option<i64> = row.try_get(column)?;
     Ok(number.map(|number| NodeId(from_sql(number))))
 }
 
-fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreError> {
+pub(super) fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreError> {
     Ok(Timestamp(from_sql(row.try_get(column)?)))
 }
 
@@ -410,22 +343,5 @@ fn read(row: &SqliteRow) -> Result<Check, StoreError> {
         created_at: time(row, "created_at")?,
         expires_at: time(row, "expires_at")?,
         outcome: outcome.map(Answer::from_name).transpose()?,
-    })
-}
-
-fn read_approval(row: &SqliteRow) -> Result<Approval, StoreError> {
-    let missing = || StoreError::Content("an approval without its source".to_owned());
-    Ok(Approval {
-        id: from_sql(row.try_get("id")?),
-        source: node(row, "source")?.ok_or_else(missing)?,
-        wireguard_key: from_text(row.try_get("wireguard_key")?)?,
-        owner: row.try_get("owner")?,
-        class: class(row.try_get("class")?)?,
-        destination: node(row, "destination")?,
-        connection: row.try_get("connection")?,
-        is_ahead: row.try_get("is_ahead")?,
-        target: row.try_get("target")?,
-        approved_at: time(row, "approved_at")?,
-        expires_at: time(row, "expires_at")?,
     })
 }

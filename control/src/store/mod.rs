@@ -5,6 +5,7 @@
 
 mod accounts;
 mod api_keys;
+mod approvals;
 mod audit;
 mod auth_keys;
 mod checks;
@@ -32,8 +33,9 @@ use thiserror::Error;
 
 pub(crate) use accounts::{Account, Invitation};
 pub(crate) use api_keys::ApiKeyRow;
+pub(crate) use approvals::{Approval, Whose};
 pub(crate) use auth_keys::{AuthKeyRow, NewAuthKey};
-pub(crate) use checks::{Answer, Approval, Check, Period, Subject};
+pub(crate) use checks::{Answer, Check, Period, Subject};
 pub(crate) use documents::{Farewell, Issued, Kind, Sealed};
 pub(crate) use joins::{JoinRow, Joining, NewJoin};
 pub(crate) use nodes::{NodeRow, NodeState};
@@ -44,7 +46,7 @@ pub(crate) use snapshot::LeavingRow;
 pub(crate) use users::UserRow;
 pub(crate) use web_sessions::NewWebSession;
 
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "mesh", include_str!("../../migrations/0001_mesh.sql")),
     (
         2,
@@ -76,6 +78,11 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
         8,
         "passkeys",
         include_str!("../../migrations/0008_passkeys.sql"),
+    ),
+    (
+        10,
+        "taken back",
+        include_str!("../../migrations/0010_taken_back.sql"),
     ),
 ];
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use meshd_contract::document::Version;
 use meshd_contract::identity::{NodeId, NodeName, Owner};
 use meshd_contract::key::{PublicKey, WireGuardKey};
 use meshd_contract::time::Timestamp;
@@ -18,8 +19,8 @@ macro_rules! node_columns {
     ($condition:literal) => {
         concat!(
             "SELECT id, name, node_key, wireguard_key, address, user, tags, ephemeral, endpoints, \
-             ssh_host_keys, release, created_at, last_seen, key_expires_at, approved, deleted_at, \
-             farewell FROM nodes ",
+             ssh_host_keys, release, created_at, last_seen, key_expires_at, approved, \
+             checks_after, deleted_at, farewell FROM nodes ",
             $condition
         )
     };
@@ -57,6 +58,8 @@ pub(crate) struct NodeRow {
     pub(crate) key_expires_at: Option<Timestamp>,
     /// It may be somebody's peer.
     pub(crate) approved: bool,
+    /// No approval up to this number counts for logins from it.
+    pub(crate) checks_after: Version,
 }
 
 /// What a request's number refers to.
@@ -288,6 +291,7 @@ pub(super) fn node(row: &SqliteRow) -> Result<NodeRow, StoreError> {
         last_seen: time(row, "last_seen")?,
         key_expires_at: time(row, "key_expires_at")?,
         approved: row.try_get("approved")?,
+        checks_after: Version(from_sql(row.try_get("checks_after")?)),
     })
 }
 

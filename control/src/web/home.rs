@@ -30,6 +30,7 @@ pub(super) async fn show(
         @if signed_in.is_admin() {
             p { a href="/devices" { "Hosts to approve" } }
         }
+        p { a href="/checks" { "What you have approved for logins" } }
         @if has_account { p { a href="/passkeys" { "Passkeys" } } }
         @if hosts.is_empty() {
             p { "None of its hosts is yours." }

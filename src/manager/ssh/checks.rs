@@ -159,6 +159,10 @@ impl Checks {
             let state = connection.post("/v1/checks/wait", credentials, &waited);
             return state.await.map(|state| Response::Check { state });
         }
+        if matches!(request, Request::RevokeChecks) {
+            let revoked = connection.post_for_nothing("/v1/checks/revoke", credentials, &turn);
+            return revoked.await.map(|()| Response::Done);
+        }
         let approved = connection.post("/v1/checks/approved", credentials, &turn);
         approved
             .await

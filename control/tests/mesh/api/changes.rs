@@ -245,4 +245,23 @@ async fn what_an_owner_has_approved_is_listed() {
     let until = approval["expires_at"].as_u64().expect("a time");
     assert!((now() + 800..=now() + 900).contains(&until), "{approval}");
     assert_eq!(program.get("/nodes/web1/approvals").await.status, 404);
+    let all: Value = program.get("/approvals").await.json();
+    assert_eq!(all["approvals"][0]["source"], laptop.id().0);
+
+    let path = "/nodes/laptop/approvals";
+    let refused = program.send("DELETE", path, &[], Vec::new()).await;
+    assert_eq!(refused.status, 403, "it may only read");
+    let writer = Program::with(&control, "nodes:write,users:write");
+    for path in [path, "/users/alice@example.com/approvals"] {
+        let revoked = writer.send("DELETE", path, &[], Vec::new()).await;
+        assert_eq!(revoked.status, 204, "{path}: {}", revoked.text());
+    }
+    for path in ["/nodes/web1/approvals", "/users/bob@example.com/approvals"] {
+        let none = writer.send("DELETE", path, &[], Vec::new()).await;
+        assert_eq!(none.status, 404, "{path}");
+    }
+    let none: Value = program.get("/approvals").await.json();
+    assert_eq!(none, json!({ "approvals": [] }));
+    let log = control.admin(&["audit", "--action", "check.revoke"]);
+    assert!(log.contains("laptop") && log.contains("api-key:"), "{log}");
 }
