@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use generated::{Dice, LOGINS, USERS, acl, grant, node, policy, ssh_rule, topology};
 use meshd_contract::filter::{FilterRule, Sources};
-use meshd_contract::identity::NodeId;
-use meshd_contract::ssh_rule::{Account, Decision, decide};
+use meshd_contract::identity::{NodeId, Owner};
+use meshd_contract::ssh_rule::{Account, Action, Decision, decide};
 use meshd_policy::{Compiled, NodeView, Policy, Role, Topology, User, format};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -133,6 +133,21 @@ proptest! {
         let (plain, formatted) = (compile(&value, &topology), read(&written));
         for id in plain.nodes() {
             prop_assert_eq!(plain.node(id), formatted.node(id), "{}", written);
+        }
+    }
+
+    #[test]
+    fn only_nodes_of_users_are_checked(seed: u64) {
+        let mut dice = Dice::new(seed);
+        let (value, topology) = (policy(&mut dice), topology(&mut dice));
+        let compiled = compile(&value, &topology);
+        let tagged = topology.nodes.iter().filter(|node| matches!(node.owner, Owner::Tags(_)));
+        let tagged: BTreeSet<NodeId> = tagged.map(|node| node.id).collect();
+        for id in compiled.nodes() {
+            for rule in compiled.node(id).ssh_rules {
+                let asks = matches!(rule.action, Action::Check(_));
+                prop_assert!(!asks || rule.principals.is_disjoint(&tagged), "{}", value);
+            }
         }
     }
 

@@ -227,6 +227,18 @@ fn nobody_enters_the_device_of_another() {
             "[\"tag:web\"]",
             "src \"tag:web\" has no user who could pass a check",
         ),
+        (
+            "check",
+            "[\"group:dev\", \"tag:web\"]",
+            "[\"tag:web\"]",
+            "src \"tag:web\" has no user who could pass a check",
+        ),
+        (
+            "check",
+            "[\"autogroup:tagged\"]",
+            "[\"tag:web\"]",
+            "src \"autogroup:tagged\" has no user who could pass a check",
+        ),
     ] {
         let error = only_error(&rule(action, src, dst));
         assert!(error.contains(message), "{error}");

@@ -8,6 +8,7 @@ mod site;
 mod ahead;
 mod answers;
 mod periods;
+mod tagged;
 mod taken_back;
 mod waiting;
 mod worker;
