@@ -32,7 +32,7 @@ use crate::rate::Rate;
 use crate::state_dir::StateDir;
 use crate::store::Store;
 use crate::tls::Tls;
-use crate::web::{self, Web};
+use crate::web::{self, Sealer, Web};
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -108,7 +108,9 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
         fingerprint = key.public().fingerprint(),
         "ready"
     );
+    let sealer = Sealer::new(&store.secret(web::SECRET).await?);
     let web = web::Settings {
+        sealer: sealer.ok_or_else(|| anyhow!("cookies cannot be sealed"))?,
         url,
         key_lifetime: arguments.key_expiry.0,
         approve_devices: arguments.approve_devices,

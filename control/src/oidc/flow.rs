@@ -1,8 +1,10 @@
-//! Sign-ins that are under way at the provider.
+//! Sign-ins that are under way.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use crate::auth_key::SecretHash;
 
@@ -12,7 +14,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(900);
 const MOST: usize = 10_000;
 
 /// What has to come back from the provider, or was promised to the person.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Flow<T> {
     /// Known to control and to the browser only.
     pub(crate) question: T,
@@ -20,8 +22,8 @@ pub(crate) struct Flow<T> {
     pub(crate) next: String,
 }
 
-/// Flows by the hash of the browser's cookie. They are not stored: a sign-in that control's restart
-/// interrupts begins anew.
+/// Flows by the hash of the browser's cookie. They are not stored: what control's restart interrupts
+/// begins anew.
 #[derive(Debug)]
 pub(crate) struct Flows<T> {
     open: Mutex<HashMap<[u8; 32], Open<T>>>,
@@ -64,6 +66,26 @@ impl<T> Flows<T> {
     }
 }
 
+/// Questions that have had their answer, so that none gets a second one. After a restart only the
+/// provider knows, which takes no code twice either (RFC 6749, section 4.1.2).
+#[derive(Debug)]
+pub(crate) struct Answered(Flows<()>);
+
+impl Answered {
+    /// None.
+    pub(crate) fn new() -> Self {
+        Self(Flows::new())
+    }
+
+    /// Takes note of an answer; whether it is the first one to the question that is known by this.
+    pub(crate) fn is_first(&self, question: &SecretHash) -> bool {
+        let is_first = self.0.take(question).is_none();
+        let next = String::new();
+        self.0.begin(question, Flow { question: (), next });
+        is_first
+    }
+}
+
 fn key(cookie: &SecretHash) -> [u8; 32] {
     // A hash has 32 bytes.
     cookie.as_bytes().try_into().unwrap_or_default()
@@ -92,5 +114,16 @@ mod tests {
         }
         assert!(flows.take(&SecretHash::of("0")).is_none(), "the oldest");
         assert!(flows.take(&SecretHash::of("1")).is_some());
+    }
+
+    #[test]
+    fn only_one_answer_is_the_first() {
+        let answered = Answered::new();
+        let (one, other) = (SecretHash::of("one"), SecretHash::of("other"));
+        assert!(answered.is_first(&one));
+        assert!(answered.is_first(&other));
+        for _ in 0..3 {
+            assert!(!answered.is_first(&one));
+        }
     }
 }

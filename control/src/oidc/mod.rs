@@ -7,6 +7,6 @@ mod proof;
 mod provider;
 mod settings;
 
-pub(crate) use flow::{Flow, Flows, PATIENCE};
+pub(crate) use flow::{Answered, Flow, Flows, PATIENCE};
 pub(crate) use provider::{Answer, Oidc, OidcError, Person, Question};
 pub(crate) use settings::OidcArguments;

@@ -19,6 +19,7 @@ use openidconnect::{
 use thiserror::Error;
 
 use super::claims::{OtherClaims, Refused, Rules};
+use super::flow::PATIENCE;
 use super::http::Http;
 use super::proof::{Asked, Doubt, OLDEST};
 use crate::auth_key::SecretHash;
@@ -78,7 +79,7 @@ pub(crate) struct Oidc {
 }
 
 /// What control has asked the provider, and what an answer must fit.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Question {
     state: CsrfToken,
     nonce: Nonce,
@@ -132,6 +133,18 @@ pub(crate) enum OidcError {
     /// Control does not let the person in.
     #[error(transparent)]
     Refused(#[from] Refused),
+}
+
+impl Question {
+    /// Whether its time is not over.
+    pub(crate) fn counts_at(&self, now: Timestamp) -> bool {
+        now < self.asked_at.plus(PATIENCE.as_secs())
+    }
+
+    /// What it is known by.
+    pub(crate) fn hash(&self) -> SecretHash {
+        SecretHash::of(self.state.secret())
+    }
 }
 
 impl Oidc {
@@ -205,7 +218,7 @@ impl Oidc {
         answer: Answer,
     ) -> Result<Person, OidcError> {
         // Hashes are compared: how long that takes says nothing about the texts.
-        let fits = SecretHash::of(&answer.state) == SecretHash::of(question.state.secret());
+        let fits = SecretHash::of(&answer.state) == question.hash();
         // Another provider's answer must not be taken to this one (RFC 9207).
         let is_own = answer.iss.as_ref().is_none_or(|iss| *iss == *self.issuer);
         if !fits || !is_own {

@@ -16,6 +16,7 @@ mod nodes;
 mod passkeys;
 mod policies;
 mod registration;
+mod secrets;
 mod snapshot;
 mod users;
 mod web_sessions;
@@ -46,7 +47,7 @@ pub(crate) use snapshot::LeavingRow;
 pub(crate) use users::UserRow;
 pub(crate) use web_sessions::NewWebSession;
 
-const MIGRATIONS: [(i64, &str, &str); 9] = [
+const MIGRATIONS: [(i64, &str, &str); 10] = [
     (1, "mesh", include_str!("../../migrations/0001_mesh.sql")),
     (
         2,
@@ -83,6 +84,11 @@ const MIGRATIONS: [(i64, &str, &str); 9] = [
         10,
         "taken back",
         include_str!("../../migrations/0010_taken_back.sql"),
+    ),
+    (
+        11,
+        "secrets",
+        include_str!("../../migrations/0011_secrets.sql"),
     ),
 ];
 

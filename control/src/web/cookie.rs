@@ -18,6 +18,11 @@ pub(super) const BROWSER: &str = "__Host-meshd-browser";
 
 /// The token in the cookie `name`; none where there is none, or several.
 pub(super) fn read(headers: &HeaderMap, name: &str) -> Option<Token> {
+    Token::read(text(headers, name)?)
+}
+
+/// What the cookie `name` says; none where there is none, or several.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).into_iter();
     let pairs = lines
         .filter_map(|line| line.to_str().ok())
@@ -27,7 +32,7 @@ pub(super) fn read(headers: &HeaderMap, name: &str) -> Option<Token> {
         (key == name).then_some(value)
     });
     match (values.next(), values.next()) {
-        (Some(value), None) => Token::read(value),
+        (Some(value), None) => Some(value),
         _ => None,
     }
 }
@@ -37,6 +42,11 @@ pub(super) fn read(headers: &HeaderMap, name: &str) -> Option<Token> {
 /// `Lax` lets a link from elsewhere, such as one in a terminal, find the person signed in.
 pub(super) fn set(name: &str, token: &Token, seconds: u64) -> HeaderValue {
     header_value(name, token.expose(), seconds)
+}
+
+/// The same for a text of letters, digits, `-` and `_`.
+pub(super) fn set_text(name: &str, text: &str, seconds: u64) -> HeaderValue {
+    header_value(name, text, seconds)
 }
 
 /// The header that removes the cookie.

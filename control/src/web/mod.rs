@@ -18,6 +18,7 @@ mod passkeys;
 mod password;
 mod provider;
 mod qr;
+mod sealed;
 mod session;
 mod sign_in;
 mod token;
@@ -35,12 +36,13 @@ use tokio::sync::watch;
 pub(crate) use csrf::Posted;
 pub(crate) use error::WebError;
 pub(crate) use page::{page, page_for, redirect};
+pub(crate) use sealed::{SECRET, Sealer};
 pub(crate) use session::SignedIn;
 pub(crate) use token::Token;
 pub(crate) use totp::Secret as TotpSecret;
 
 use crate::hub::Hub;
-use crate::oidc::{Flows, Oidc, Question};
+use crate::oidc::{Answered, Oidc};
 use crate::public_url::PublicUrl;
 use crate::store::Store;
 use limits::Limits;
@@ -59,7 +61,8 @@ pub(crate) struct Web {
     key_lifetime: u64,
     approve_devices: bool,
     oidc: Option<Oidc>,
-    flows: Flows<Question>,
+    answered: Answered,
+    sealer: Sealer,
     passkeys: Option<Passkeys>,
     limits: Limits,
     passwords: Passwords,
@@ -73,6 +76,8 @@ pub(crate) struct Settings {
     pub(crate) key_lifetime: u64,
     /// An administrator approves each host that somebody else has let in.
     pub(crate) approve_devices: bool,
+    /// Seals what browsers keep.
+    pub(crate) sealer: Sealer,
     /// With whom people may sign in.
     pub(crate) oidc: Option<Oidc>,
 }
@@ -96,7 +101,8 @@ impl Web {
             key_lifetime: settings.key_lifetime,
             approve_devices: settings.approve_devices,
             oidc: settings.oidc,
-            flows: Flows::new(),
+            answered: Answered::new(),
+            sealer: settings.sealer,
             limits: Limits::new(),
             passwords: Passwords::new()?,
         })

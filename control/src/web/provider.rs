@@ -1,5 +1,6 @@
 //! Signing in with an identity provider.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -13,11 +14,10 @@ use super::limits::Trier;
 use super::local_path::LocalPath;
 use super::session;
 use super::sign_in::Query;
-use super::token::Token;
 use super::{Web, WebError, redirect};
 use crate::admin::operations::is_login;
 use crate::clock::now;
-use crate::oidc::{Answer, Flow, Oidc, OidcError, PATIENCE};
+use crate::oidc::{Answer, Flow, Oidc, OidcError, PATIENCE, Question};
 use crate::signed_request::Observed;
 
 const NONE: &str = "This mesh has no identity provider.";
@@ -33,30 +33,44 @@ pub(super) async fn leave(
     let query = Query::of(query);
     let asked = oidc.ask(!query.again.is_empty()).await;
     let (url, question) = asked.map_err(|error| explain(&error))?;
-    let token = Token::generate()?;
     let flow = Flow {
         question,
         next: LocalPath::or_home(&query.next).to_string(),
     };
-    web.flows.begin(&token.hash(), flow);
-    let cookie = cookie::set(cookie::PROVIDER, &token, PATIENCE.as_secs());
+    let sealed = web.sealer.seal(cookie::PROVIDER, &flow);
+    let fault = || WebError::Fault("a sign-in could not be sealed".to_owned());
+    let sealed = sealed.ok_or_else(fault)?;
+    let cookie = cookie::set_text(cookie::PROVIDER, &sealed, PATIENCE.as_secs());
     let cookie = AppendHeaders([(header::SET_COOKIE, cookie)]);
     Ok((cookie, redirect(&url)).into_response())
 }
 
-/// Hears what the provider says of the person.
+/// Hears what the provider says of the person, once.
 pub(super) async fn back(
     Extension(web): Extension<Arc<Web>>,
     Extension(Observed(address)): Extension<Observed>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
+) -> Response {
+    let heard = hear(&web, address, &query.unwrap_or_default(), &headers).await;
+    let cookie = AppendHeaders([(header::SET_COOKIE, cookie::remove(cookie::PROVIDER))]);
+    (cookie, heard).into_response()
+}
+
+async fn hear(
+    web: &Web,
+    address: IpAddr,
+    query: &str,
+    headers: &HeaderMap,
 ) -> Result<Response, WebError> {
-    let oidc = provider(&web)?;
-    let answer: Answer = serde_urlencoded::from_str(&query.unwrap_or_default())
-        .map_err(|_| WebError::Forbidden(STRANGE.to_owned()))?;
-    let cookie = cookie::read(&headers, cookie::PROVIDER);
-    let flow = cookie.and_then(|token| web.flows.take(&token.hash()));
-    let flow = flow.ok_or_else(|| WebError::Forbidden(STRANGE.to_owned()))?;
+    let strange = || WebError::Forbidden(STRANGE.to_owned());
+    let oidc = provider(web)?;
+    let answer: Answer = serde_urlencoded::from_str(query).map_err(|_| strange())?;
+    let flow = cookie::text(headers, cookie::PROVIDER)
+        .and_then(|sealed| web.sealer.open::<Flow<Question>>(cookie::PROVIDER, sealed))
+        .filter(|flow| flow.question.counts_at(now()))
+        .filter(|flow| web.answered.is_first(&flow.question.hash()))
+        .ok_or_else(strange)?;
     // Each answer makes control ask the provider.
     let tried = web.limits.permit(Trier::Source(address));
     let tried = tried.map_err(|wait| WebError::TooMany(wait.as_secs() + 1))?;
@@ -73,8 +87,8 @@ pub(super) async fn back(
     // Where the provider does not say when, it may be long ago.
     let proved_at = person.proved_at.unwrap_or(Timestamp(0));
     session::begin(
-        &web,
-        &headers,
+        web,
+        headers,
         &login,
         proved_at,
         &LocalPath::or_home(&flow.next),

@@ -10,6 +10,8 @@ const START: &str = "/sign-in/provider?next=%2F%3Fx%3D1";
 struct World {
     provider: IdentityProvider,
     control: Control,
+    /// The file with the client's secret is read at each start.
+    _directory: tempfile::TempDir,
 }
 
 impl World {
@@ -27,9 +29,12 @@ impl World {
             "--oidc-client-secret-file",
             secret,
         ];
-        // The file is read at the start, and not needed after it.
         let control = Control::start_for_people(&[&own, arguments].concat());
-        Self { provider, control }
+        Self {
+            provider,
+            control,
+            _directory: directory,
+        }
     }
 
     /// Leads a browser to the provider and back; the last answer's status.
@@ -215,6 +220,50 @@ async fn an_answer_belongs_to_one_question_of_one_browser() {
     let answer = alice.open("/sign-in/provider/back?state=x").await;
     assert_eq!(answer.status, 403);
     assert_eq!(alice.open("/").await.status, 200, "the session stays");
+}
+
+#[tokio::test]
+async fn a_sign_in_that_is_under_way_outlives_control() {
+    let mut world = World::new(&["--oidc-domain", "example.com"]).await;
+    let (mut alice, mut other) = (Browser::new(&world.control), Browser::new(&world.control));
+    let answer = alice.open(START).await;
+    let back = world.provider.visit(answer.header("location"));
+    other.open(START).await;
+    world.control.restart_after_kill();
+    for browser in [&mut alice, &mut other] {
+        browser.moved_to(&world.control);
+    }
+    let answer = other.open(&back).await;
+    assert_eq!(answer.status, 403, "it has asked something else");
+    let early = alice.clone();
+    let answer = alice.open(&back).await;
+    assert_eq!(answer.header("location"), "/?x=1", "{}", answer.text());
+    assert!(alice.open("/").await.text().contains(ALICE));
+    assert!(!alice.cookies.contains_key("__Host-meshd-provider"));
+    let mut again = early;
+    assert_eq!(again.open(&back).await.status, 403, "one answer");
+    world.control.restart_after_kill();
+    again.moved_to(&world.control);
+    assert_eq!(again.open(&back).await.status, 403, "nor after a restart");
+}
+
+#[tokio::test]
+async fn what_a_browser_keeps_of_a_sign_in_says_nothing_and_cannot_be_changed() {
+    let world = World::new(&["--oidc-domain", "example.com"]).await;
+    let mut alice = Browser::new(&world.control);
+    let answer = alice.open(START).await;
+    let back = world.provider.visit(answer.header("location"));
+    let cookie = alice.cookies["__Host-meshd-provider"].clone();
+    let (_, state) = back.split_once("state=").expect("a state");
+    let state = state.split('&').next().expect("a value");
+    assert!(!cookie.contains(state), "{cookie}");
+    let (first, rest) = cookie.split_at(1);
+    let other = if first == "A" { "B" } else { "A" };
+    let mut changed = alice.clone();
+    let place = "__Host-meshd-provider".to_owned();
+    changed.cookies.insert(place, format!("{other}{rest}"));
+    assert_eq!(changed.open(&back).await.status, 403);
+    assert_eq!(alice.open(&back).await.status, 303);
 }
 
 #[tokio::test]
