@@ -11,11 +11,11 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use meshd_contract::document::Version;
 use meshd_contract::identity::NodeId;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::clock::now;
 use crate::hub::{News, Subscription, Versions};
+use crate::last_seen::LastSeen;
 use crate::node_server::NodeServer;
 use crate::problem::ApiError;
 use crate::store::{Kind, Store, StoreError};
@@ -58,6 +58,7 @@ pub(crate) fn open(server: Arc<NodeServer>, node: NodeId, seen: Versions) -> Res
     let subscription = server.hub.subscribe(node, seen);
     let follower = Follower {
         store: server.store.clone(),
+        last_seen: Arc::clone(&server.last_seen),
         stop: server.stop.clone(),
         subscription,
         node,
@@ -78,7 +79,7 @@ pub(crate) async fn last_words(
     node: NodeId,
     mut seen: Versions,
 ) -> Result<Response, ApiError> {
-    let events = newer(&server.store, node, &mut seen).await?;
+    let events = newer(&server.store, node, &mut seen, Versions::MAX).await?;
     if events.is_empty() {
         return Err(ApiError::Gone);
     }
@@ -88,6 +89,7 @@ pub(crate) async fn last_words(
 
 struct Follower {
     store: Store,
+    last_seen: Arc<LastSeen>,
     stop: watch::Receiver<bool>,
     subscription: Subscription,
     node: NodeId,
@@ -116,8 +118,15 @@ impl Follower {
                 news = self.subscription.next() => news?,
                 _ = self.stop.wait_for(|stop| *stop) => return None,
             };
-            self.ended = matches!(news, News::Gone(_));
-            match newer(&self.store, self.node, &mut self.seen).await {
+            let newest = match news {
+                News::Nothing => continue,
+                News::Newest(newest) => newest,
+                News::Gone(newest) => {
+                    self.ended = true;
+                    newest
+                }
+            };
+            match newer(&self.store, self.node, &mut self.seen, newest).await {
                 Ok(events) => self.ready = events,
                 Err(error) => {
                     tracing::error!(node = %self.node, %error, "a stream ended");
@@ -131,31 +140,27 @@ impl Follower {
 impl Drop for Follower {
     /// The node was heard of up to now.
     fn drop(&mut self) {
-        let (store, node) = (self.store.clone(), self.node);
-        // A runtime that is ending has no more use for it.
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = store.touch_node(node, now()).await {
-                    tracing::debug!(%node, %error, "cannot note when a node was last seen");
-                }
-            });
-        }
+        self.last_seen.note(self.node);
     }
 }
 
-/// The stored documents that are newer than `seen`, which follows. Peers come first: what they
-/// take away must end before anything else is done.
+/// The stored documents that are newer than `seen`, which follows; none of a kind of which `newest`
+/// is seen already. Peers come first: what they take away must end before anything else is done.
 async fn newer(
     store: &Store,
     node: NodeId,
     seen: &mut Versions,
+    newest: Versions,
 ) -> Result<VecDeque<Event>, StoreError> {
     let mut events = VecDeque::new();
     for kind in [Kind::Peers, Kind::Network] {
-        let than = match kind {
-            Kind::Peers => &mut seen.peers,
-            Kind::Network => &mut seen.network,
+        let (than, newest) = match kind {
+            Kind::Peers => (&mut seen.peers, newest.peers),
+            Kind::Network => (&mut seen.network, newest.network),
         };
+        if *than >= newest {
+            continue;
+        }
         let Some((version, text)) = store.newer_document(node, kind, *than, now()).await? else {
             continue;
         };

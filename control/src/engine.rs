@@ -1,12 +1,10 @@
 //! The policy language, applied to the mesh as the store has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use meshd_contract::identity::NodeId;
 use meshd_policy::{Actor, Compiled, Cut, Node, Policy, Problem, Topology, User};
 use thiserror::Error;
 
-use crate::compose::View;
 use crate::role::{self, Role};
 use crate::store::{NodeRow, UserRow};
 
@@ -14,8 +12,6 @@ use crate::store::{NodeRow, UserRow};
 #[derive(Debug)]
 pub(crate) struct Engine {
     policy: Policy,
-    /// What it last said, and about which mesh: most rounds are about the same one.
-    compiled: Option<(Topology, Compiled)>,
 }
 
 /// Everything that is wrong with a policy, each with its line and column.
@@ -30,10 +26,7 @@ impl Engine {
     /// Everything that is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, PolicyError> {
         match Policy::parse(text) {
-            Ok(policy) => Ok(Self {
-                policy,
-                compiled: None,
-            }),
+            Ok(policy) => Ok(Self { policy }),
             Err(errors) => Err(PolicyError(sentences(errors.problems()))),
         }
     }
@@ -90,38 +83,9 @@ impl Engine {
         alike.map(sentence).collect()
     }
 
-    /// What the policy says about each of `nodes`: about logins in the mesh of `ssh`, about packets
-    /// in the mesh of `network`, where there is one.
-    pub(crate) fn views(
-        &mut self,
-        nodes: &[NodeId],
-        ssh: Topology,
-        network: Option<&Topology>,
-    ) -> BTreeMap<NodeId, View> {
-        if nodes.is_empty() {
-            return BTreeMap::new();
-        }
-        let for_network = network.map(|network| self.policy.compile(network));
-        let for_ssh = self.compile(ssh);
-        let view = |node: NodeId| match &for_network {
-            None => for_ssh.node(node),
-            Some(for_network) => View {
-                ssh_rules: for_ssh.node(node).ssh_rules,
-                ..for_network.node(node)
-            },
-        };
-        nodes.iter().map(|node| (*node, view(*node))).collect()
-    }
-
-    fn compile(&mut self, topology: Topology) -> &Compiled {
-        let current = match self.compiled.take() {
-            Some(current) if current.0 == topology => current,
-            _ => {
-                let compiled = self.policy.compile(&topology);
-                (topology, compiled)
-            }
-        };
-        &self.compiled.insert(current).1
+    /// What it says about a mesh.
+    pub(crate) fn compile(&self, topology: &Topology) -> Compiled {
+        self.policy.compile(topology)
     }
 }
 
@@ -149,7 +113,8 @@ fn user(user: &UserRow) -> User {
     }
 }
 
-fn node(node: &NodeRow) -> Node {
+/// A node as the policy sees it.
+pub(crate) fn node(node: &NodeRow) -> Node {
     Node {
         id: node.id,
         name: node.name.clone(),

@@ -27,7 +27,11 @@ pub(crate) struct Leaving {
 
 impl Leaving {
     /// Sorts the deleted nodes of a mesh with these members.
-    pub(crate) fn at(rows: Vec<LeavingRow>, members: &Nodes, now: Timestamp) -> Self {
+    pub(crate) fn at<'a>(
+        rows: impl IntoIterator<Item = &'a LeavingRow>,
+        members: &Nodes,
+        now: Timestamp,
+    ) -> Self {
         let mut leaving = Self::default();
         for row in rows {
             let id = row.node.id;
@@ -36,10 +40,10 @@ impl Leaving {
             }
             let end = row.deleted_at.plus(LAST_WORDS);
             if now < end && !is_replaced(&row.node, members) {
-                leaving.staying.insert(id, row.node);
+                leaving.staying.insert(id, row.node.clone());
                 leaving.next_end = Some(leaving.next_end.map_or(end, |next| next.min(end)));
             } else {
-                leaving.ending.insert(id, row.node);
+                leaving.ending.insert(id, row.node.clone());
             }
         }
         leaving
@@ -79,7 +83,7 @@ mod tests {
     #[test]
     fn a_deleted_node_stays_in_the_network_for_a_moment() {
         let members = Nodes::new();
-        let before = Leaving::at(vec![deleted(1, 100)], &members, Timestamp(101));
+        let before = Leaving::at(&[deleted(1, 100)], &members, Timestamp(101));
         assert!(before.staying.contains_key(&NodeId(1)) && before.ending.is_empty());
         assert_eq!(before.next_end, Some(Timestamp(102)));
         assert_eq!(before.farewells(), [(NodeId(1), Farewell::Peers)]);
@@ -88,7 +92,7 @@ mod tests {
             has_last_peers: true,
             ..deleted(1, 100)
         };
-        let after = Leaving::at(vec![heard], &members, Timestamp(102));
+        let after = Leaving::at(&[heard], &members, Timestamp(102));
         assert!(after.staying.is_empty() && after.next_end.is_none());
         assert_eq!(after.farewells(), [(NodeId(1), Farewell::Both)]);
     }
@@ -100,7 +104,7 @@ mod tests {
             ..node(1)
         };
         let members = Nodes::from([(again.id, again)]);
-        let leaving = Leaving::at(vec![deleted(1, 100)], &members, Timestamp(100));
+        let leaving = Leaving::at(&[deleted(1, 100)], &members, Timestamp(100));
         assert!(leaving.ending.contains_key(&NodeId(1)));
         let last = leaving.farewells();
         assert_eq!(last.last(), Some(&(NodeId(1), Farewell::Both)));

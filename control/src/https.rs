@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -90,8 +93,13 @@ impl Connection {
         self.stream.set_nodelay(true)?;
         setsockopt(&self.stream, sockopt::TcpUserTimeout, &USER_TIMEOUT)?;
         let stream = timeout(HANDSHAKE_TIMEOUT, self.tls.acceptor.accept(self.stream)).await??;
+        // A layer of the router would be a copy of all routes for each connection.
         let observed = Observed(self.from.ip().to_canonical());
-        let service = TowerToHyperService::new(self.router.layer(Extension(observed)));
+        let router = TowerToHyperService::new(self.router);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(observed);
+            router.call(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)

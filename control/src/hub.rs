@@ -4,7 +4,7 @@
 //! that came by then, and tells the streams. Nothing queues up: a stream that is slow finds the
 //! newest state when it looks again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,12 @@ impl Versions {
     pub(crate) const NONE: Self = Self {
         peers: Version(0),
         network: Version(0),
+    };
+
+    /// Later than every other.
+    pub(crate) const MAX: Self = Self {
+        peers: Version(u64::MAX),
+        network: Version(u64::MAX),
     };
 }
 
@@ -52,6 +58,8 @@ pub(crate) struct Hub {
 struct Listeners {
     next: u64,
     by_node: HashMap<NodeId, Listener>,
+    /// Those that the publisher has not heard of.
+    new: Vec<NodeId>,
 }
 
 #[derive(Debug)]
@@ -91,6 +99,7 @@ impl Hub {
             listeners
                 .by_node
                 .insert(node, Listener { number, seen, news });
+            listeners.new.push(node);
             number
         };
         self.request();
@@ -108,6 +117,18 @@ impl Hub {
         let each = listeners.by_node.iter();
         each.map(|(node, listener)| (*node, listener.seen))
             .collect()
+    }
+
+    /// The same of these nodes only.
+    pub(crate) fn listening_among(&self, nodes: &BTreeSet<NodeId>) -> Vec<(NodeId, Versions)> {
+        let listeners = self.listeners();
+        let seen = |node: &NodeId| Some((*node, listeners.by_node.get(node)?.seen));
+        nodes.iter().filter_map(seen).collect()
+    }
+
+    /// The publisher's end: the nodes that have opened a stream since this was last asked.
+    pub(crate) fn take_new(&self) -> Vec<NodeId> {
+        std::mem::take(&mut self.listeners().new)
     }
 
     /// Whether `node` has a stream.

@@ -11,7 +11,7 @@ use meshd_contract::signed::seal;
 use meshd_contract::time::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::compose::{Nodes, Outline, network_peer, peer};
+use crate::compose::{Outline, network_peer, peer};
 use crate::store::{Issued, Kind, NodeRow, Sealed};
 
 /// What a new document depends on beside its content.
@@ -82,21 +82,15 @@ pub(crate) struct PeerDigests {
 }
 
 impl PeerDigests {
-    /// Of every node.
+    /// Of one node.
     ///
     /// # Errors
     /// Only when something cannot be written as JSON.
-    pub(crate) fn of(nodes: &Nodes) -> Result<BTreeMap<NodeId, Self>, serde_json::Error> {
-        let digests = |node: &NodeRow| {
-            Ok(Self {
-                peer: Sha256::digest(serde_json::to_vec(&peer(node))?).into(),
-                network_peer: Sha256::digest(serde_json::to_vec(&network_peer(node))?).into(),
-            })
-        };
-        nodes
-            .iter()
-            .map(|(id, node)| Ok((*id, digests(node)?)))
-            .collect()
+    pub(crate) fn of(node: &NodeRow) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            peer: Sha256::digest(serde_json::to_vec(&peer(node))?).into(),
+            network_peer: Sha256::digest(serde_json::to_vec(&network_peer(node))?).into(),
+        })
     }
 }
 
@@ -174,7 +168,7 @@ mod tests {
 
     use super::*;
     use crate::compose::tests::node;
-    use crate::compose::{View, network_document};
+    use crate::compose::{Nodes, View, network_document};
 
     /// Node 7 with this name and these peers, each with a WireGuard key of its number.
     fn mesh(name: &str, peers: &[NodeRow]) -> (NodeRow, View, Nodes) {
@@ -199,11 +193,13 @@ mod tests {
     ) -> Option<Sealed> {
         let (node, view, nodes) = mesh;
         let outline = network_document(node, view, nodes, "mesh.internal");
+        let digests = nodes.iter();
+        let digests = digests.map(|(id, node)| (*id, PeerDigests::of(node).expect("is JSON")));
         let terms = Terms {
             key: &PrivateKey::from_seed(&[1; 32]),
             now: Timestamp(now),
             lifetime: 100,
-            digests: &PeerDigests::of(nodes).expect("is JSON"),
+            digests: &digests.collect(),
         };
         issue(outline, newest, Version(seen), occasion, &terms).expect("is JSON")
     }

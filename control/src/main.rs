@@ -4,6 +4,7 @@
 
 mod address_pool;
 mod admin;
+mod agenda;
 mod api;
 mod audit;
 mod auth_key;
@@ -22,6 +23,8 @@ mod https;
 mod hub;
 mod issue;
 mod join_server;
+mod last_seen;
+mod mesh;
 mod node_server;
 mod oidc;
 mod problem;

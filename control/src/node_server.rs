@@ -24,6 +24,7 @@ use crate::endpoint::endpoints;
 use crate::host_key;
 use crate::hub::Hub;
 use crate::join_server;
+use crate::last_seen::LastSeen;
 use crate::problem::ApiError;
 use crate::rate::{Paces, Rate};
 use crate::replay::{Replays, Seen};
@@ -48,6 +49,8 @@ pub(crate) struct NodeServer {
     pub(crate) stop: watch::Receiver<bool>,
     /// What logins wait for.
     pub(crate) checks: Arc<Checks>,
+    /// Who was heard of.
+    pub(crate) last_seen: Arc<LastSeen>,
     identity: String,
     replays: Mutex<Replays>,
     logins: Mutex<Paces<NodeId>>,
@@ -83,6 +86,7 @@ impl NodeServer {
             hub,
             stop,
             checks,
+            last_seen: LastSeen::new(),
             identity: seal_text(Identity::KIND, &identity, key),
             replays: Mutex::default(),
             logins: Mutex::new(Paces::new(LOGINS)),
@@ -251,7 +255,7 @@ async fn documents(
     let authenticated = server.authenticate(request).await?;
     let node = authenticated.node;
     match authenticated.state {
-        NodeState::Member(_) => server.store.touch_node(node, now()).await?,
+        NodeState::Member(_) => server.last_seen.note(node),
         NodeState::Leaving(_) => {}
         NodeState::Deleted(_) => return document_stream::last_words(&server, node, seen).await,
     }

@@ -4,7 +4,7 @@
 //! they open the stream. A deleted node gets its last ones whether or not it listens, so that it
 //! can still fetch them: the peer document at once, the network document a moment later.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,21 +12,23 @@ use meshd_contract::document::Version;
 use meshd_contract::identity::NodeId;
 use meshd_contract::key::PrivateKey;
 use meshd_contract::time::Timestamp;
-use thiserror::Error;
 use tokio::sync::watch;
+use tokio::task::block_in_place;
 
+use crate::agenda::Agenda;
 use crate::clock::now;
-use crate::compose::{Nodes, Outline, View, network_document, peer_document};
-use crate::engine::{Engine, PolicyError, topology};
-use crate::farewell::Leaving;
+use crate::compose::{Outline, View, network_document, peer_document};
 use crate::hub::{Hub, News, Versions};
-use crate::issue::{Draft, Occasion, PeerDigests, Terms, issue, renewal};
-use crate::store::{Issued, Kind, NodeRow, Sealed, Store, StoreError, StoredPolicy};
+use crate::issue::{Draft, Occasion, Terms, issue, renewal};
+use crate::mesh::{Affected, Mesh, MeshError};
+use crate::store::{Issued, Kind, NodeRow, Sealed, Store};
 
 /// After a failed round.
 const RETRY: Duration = Duration::from_secs(1);
 /// The longest that the wall clock goes unobserved, since it may be set.
 const LONGEST_SLEEP: u64 = 60;
+/// For how many nodes documents are made before they are stored and the nodes hear of them.
+const AT_ONCE: usize = 256;
 
 /// What the documents depend on beside the mesh itself.
 #[derive(Debug, Clone)]
@@ -46,29 +48,17 @@ pub(crate) struct Publisher {
     store: Store,
     hub: Arc<Hub>,
     settings: Settings,
-    /// As in the store; empty means that it must be read again.
-    issued: Option<HashMap<(NodeId, Kind), Issued>>,
-    policy: Option<(u64, Engine)>,
+    /// Empty means that it must be read again.
+    state: Option<State>,
 }
 
-/// Why a round failed.
-#[derive(Debug, Error)]
-enum RoundError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the stored policy cannot be read by this release; save it anew: {0}")]
-    Policy(#[from] PolicyError),
-    #[error("a document cannot be written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
-}
-
-/// What a round is about.
-struct Mesh {
-    /// Members, and the deleted nodes that are in the network for a moment longer.
-    nodes: Nodes,
-    leaving: Leaving,
-    views: BTreeMap<NodeId, View>,
-    listening: Vec<(NodeId, Versions)>,
+/// What is known from round to round.
+struct State {
+    mesh: Mesh,
+    /// As in the store.
+    issued: HashMap<(NodeId, Kind), Issued>,
+    /// Of the nodes that have listened.
+    agenda: Agenda,
 }
 
 impl Publisher {
@@ -78,8 +68,7 @@ impl Publisher {
             store,
             hub,
             settings,
-            issued: None,
-            policy: None,
+            state: None,
         }
     }
 
@@ -88,6 +77,8 @@ impl Publisher {
         let mut requests = self.hub.requests();
         loop {
             let request = *requests.borrow_and_update();
+            // A round that fails leaves no state: what was stored is uncertain then, and a version
+            // must never go back.
             let pause = match self.round().await {
                 Ok(pause) => {
                     self.hub.finish(request);
@@ -95,8 +86,6 @@ impl Publisher {
                 }
                 Err(error) => {
                     tracing::error!(%error, "no documents could be made; trying again");
-                    // What was stored is uncertain now, and a version must never go back.
-                    self.issued = None;
                     tokio::time::sleep(RETRY).await;
                     Duration::ZERO
                 }
@@ -110,114 +99,128 @@ impl Publisher {
     }
 
     /// Brings every listening node up to date; how long to sleep if nothing changes.
-    async fn round(&mut self) -> Result<Duration, RoundError> {
+    async fn round(&mut self) -> Result<Duration, MeshError> {
         let now = now();
-        let mesh = self.read_mesh(now).await?;
-        let mut issued = match self.issued.take() {
-            Some(issued) => issued,
-            None => {
-                self.store.forget_expired(now).await?;
-                self.store.issued().await?
+        let new = self.hub.take_new();
+        let (mut state, affected) = match self.state.take() {
+            Some(mut state) => {
+                let affected = state.mesh.update(&self.store, now).await?;
+                (state, affected)
+            }
+            None => (self.read(now).await?, Affected::Everybody),
+        };
+        let due = state.agenda.take_due(now);
+        let concerned = match affected {
+            Affected::Everybody => self.hub.listening(),
+            Affected::Nodes(mut nodes) => {
+                nodes.extend(new.into_iter().chain(due));
+                self.hub.listening_among(&nodes)
             }
         };
-        let settings = &self.settings;
-        let sealed = tokio::task::block_in_place(|| compose(&mesh, &issued, settings, now))?;
-        let farewells = mesh.leaving.farewells();
-        if !sealed.is_empty() || !farewells.is_empty() {
-            self.store.save_documents(&sealed, &farewells).await?;
-            tracing::debug!(documents = sealed.len(), "issued documents");
+        self.say_farewell(&mut state, now).await?;
+        for some in concerned.chunks(AT_ONCE) {
+            let mut batch = Batch::new(&state, &self.settings, now);
+            block_in_place(|| some.iter().try_for_each(|(id, seen)| batch.add(*id, *seen)))?;
+            let sealed = batch.sealed;
+            if !sealed.is_empty() {
+                self.store.save_documents(&sealed, &[]).await?;
+                tracing::debug!(documents = sealed.len(), "issued documents");
+            }
+            state.note(sealed);
+            self.tell(&mut state, some);
         }
-        for document in sealed {
-            issued.insert((document.node, document.kind), document.issued);
-        }
-        self.tell(&mesh, &issued);
-        let pause = until_next(&mesh, &issued, now);
-        self.issued = Some(issued);
+        let pause = state.until_next(now);
+        self.state = Some(state);
         Ok(pause)
     }
 
-    async fn read_mesh(&mut self, now: Timestamp) -> Result<Mesh, RoundError> {
-        let listening = self.hub.listening();
-        let snapshot = self.store.snapshot().await?;
-        self.take_policy(snapshot.policy)?;
-        let users = &snapshot.users;
-        let domains = &self.settings.login_domains;
-        let members = snapshot.members.into_iter();
-        let members: Nodes = members.map(|node| (node.id, node)).collect();
-        let ssh = topology(users, members.values(), domains);
-        let leaving = Leaving::at(snapshot.leaving, &members, now);
-        let mut nodes = members;
-        nodes.extend(leaving.staying.clone());
-        let network = topology(users, nodes.values(), domains);
-        let network = (!leaving.staying.is_empty()).then_some(&network);
-
-        let ids = listening.iter().map(|(node, _)| *node);
-        let ids: Vec<NodeId> = ids.filter(|node| nodes.contains_key(node)).collect();
-        let policy = self.policy.as_mut().map(|(_, policy)| policy);
-        let views =
-            tokio::task::block_in_place(|| policy.map(|policy| policy.views(&ids, ssh, network)));
-        Ok(Mesh {
-            nodes,
-            leaving,
-            views: views.unwrap_or_default(),
-            listening,
+    async fn read(&self, now: Timestamp) -> Result<State, MeshError> {
+        self.store.forget_expired(now).await?;
+        let domains = self.settings.login_domains.clone();
+        Ok(State {
+            mesh: Mesh::read(&self.store, domains, now).await?,
+            issued: self.store.issued().await?,
+            agenda: Agenda::default(),
         })
     }
 
-    /// Reads the policy if it is another one than in the last round.
-    fn take_policy(&mut self, stored: Option<StoredPolicy>) -> Result<(), RoundError> {
-        let stored = stored.ok_or_else(|| StoreError::Content("no policy".to_owned()))?;
-        if self.policy.as_ref().is_none_or(|(id, _)| *id != stored.id) {
-            self.policy = Some((stored.id, Engine::parse(&stored.text)?));
+    /// Makes the last documents of deleted nodes, whether or not they listen.
+    async fn say_farewell(&self, state: &mut State, now: Timestamp) -> Result<(), MeshError> {
+        let leaving = &state.mesh.leaving;
+        let farewells = leaving.farewells();
+        if farewells.is_empty() {
+            return Ok(());
         }
+        let nodes: BTreeSet<NodeId> = farewells.iter().map(|(node, _)| *node).collect();
+        let seen: HashMap<NodeId, Versions> =
+            self.hub.listening_among(&nodes).into_iter().collect();
+        let seen = |node: NodeId| seen.get(&node).copied().unwrap_or(Versions::NONE);
+        let mut batch = Batch::new(state, &self.settings, now);
+        for id in &leaving.unheard {
+            let node = leaving.staying.get(id).or_else(|| leaving.ending.get(id));
+            if let Some(node) = node {
+                batch.end_rights(node, seen(*id).peers)?;
+            }
+        }
+        for node in leaving.ending.values() {
+            batch.end_network(node, seen(node.id).network)?;
+        }
+        let sealed = batch.sealed;
+        self.store.save_documents(&sealed, &farewells).await?;
+        state.note(sealed);
         Ok(())
     }
 
-    fn tell(&self, mesh: &Mesh, issued: &HashMap<(NodeId, Kind), Issued>) {
-        for (node, _) in &mesh.listening {
-            let version = |kind| issued.get(&(*node, kind)).map(|issued| issued.version);
+    fn tell(&self, state: &mut State, concerned: &[(NodeId, Versions)]) {
+        for (node, _) in concerned {
+            let version = |kind| {
+                state
+                    .issued
+                    .get(&(*node, kind))
+                    .map(|issued| issued.version)
+            };
             let versions = Versions {
                 peers: version(Kind::Peers).unwrap_or(Versions::NONE.peers),
                 network: version(Kind::Network).unwrap_or(Versions::NONE.network),
             };
-            let news = match mesh.nodes.contains_key(node) {
+            let news = match state.mesh.nodes.contains_key(node) {
                 true => News::Newest(versions),
                 false => News::Gone(versions),
             };
             self.hub.tell(*node, news);
+            state.put_on_agenda(*node);
         }
+    }
+}
+
+impl State {
+    fn note(&mut self, sealed: Vec<Sealed>) {
+        for document in sealed {
+            let key = (document.node, document.kind);
+            self.issued.insert(key, document.issued);
+        }
+    }
+
+    fn put_on_agenda(&mut self, node: NodeId) {
+        if self.mesh.nodes.contains_key(&node) {
+            let both = [Kind::Peers, Kind::Network].into_iter();
+            let due = both.filter_map(|kind| self.issued.get(&(node, kind)).map(renewal));
+            if let Some(first) = due.min() {
+                self.agenda.set(node, first);
+            }
+        }
+    }
+
+    /// How long until a deleted node's time is over, or the first document is due.
+    fn until_next(&self, now: Timestamp) -> Duration {
+        let ends = self.mesh.leaving.next_end;
+        let first = self.agenda.first().into_iter().chain(ends).min();
+        let seconds = first.map_or(LONGEST_SLEEP, |due| due.0.saturating_sub(now.0));
+        Duration::from_secs(seconds.clamp(1, LONGEST_SLEEP))
     }
 }
 
 /// The documents that differ from the newest ones, signed.
-fn compose(
-    mesh: &Mesh,
-    issued: &HashMap<(NodeId, Kind), Issued>,
-    settings: &Settings,
-    now: Timestamp,
-) -> Result<Vec<Sealed>, serde_json::Error> {
-    let terms = Terms {
-        key: &settings.key,
-        now,
-        lifetime: settings.lifetime,
-        digests: &PeerDigests::of(&mesh.nodes)?,
-    };
-    let mut batch = Batch {
-        mesh,
-        issued,
-        terms,
-        domain: &settings.domain,
-        sealed: Vec::new(),
-    };
-    for (id, seen) in &mesh.listening {
-        if let (Some(node), Some(view)) = (mesh.nodes.get(id), mesh.views.get(id)) {
-            batch.add(node, view, *seen)?;
-        }
-    }
-    batch.say_farewell()?;
-    Ok(batch.sealed)
-}
-
 struct Batch<'a> {
     mesh: &'a Mesh,
     issued: &'a HashMap<(NodeId, Kind), Issued>,
@@ -226,43 +229,47 @@ struct Batch<'a> {
     sealed: Vec<Sealed>,
 }
 
-impl Batch<'_> {
+impl<'a> Batch<'a> {
+    fn new(state: &'a State, settings: &'a Settings, now: Timestamp) -> Self {
+        Self {
+            mesh: &state.mesh,
+            issued: &state.issued,
+            terms: Terms {
+                key: &settings.key,
+                now,
+                lifetime: settings.lifetime,
+                digests: &state.mesh.digests,
+            },
+            domain: &settings.domain,
+            sealed: Vec::new(),
+        }
+    }
+
     /// What has changed for a node that listens.
-    fn add(
-        &mut self,
-        node: &NodeRow,
-        view: &View,
-        seen: Versions,
-    ) -> Result<(), serde_json::Error> {
-        if !self.mesh.leaving.unheard.contains(&node.id) {
-            let peers = peer_document(node, view, &self.mesh.nodes);
+    fn add(&mut self, id: NodeId, seen: Versions) -> Result<(), serde_json::Error> {
+        let mesh = self.mesh;
+        let Some(node) = mesh.nodes.get(&id) else {
+            return Ok(());
+        };
+        let view = mesh.view(id);
+        if !mesh.leaving.staying.contains_key(&id) {
+            let peers = peer_document(node, &view, &mesh.nodes);
             self.issue(peers, seen.peers, Occasion::Change)?;
         }
-        let network = network_document(node, view, &self.mesh.nodes, self.domain);
+        let network = network_document(node, &view, &mesh.nodes, self.domain);
         self.issue(network, seen.network, Occasion::Change)
     }
 
-    /// The last documents of deleted nodes, whether or not they listen.
-    fn say_farewell(&mut self) -> Result<(), serde_json::Error> {
-        let (mesh, nothing) = (self.mesh, View::default());
-        let leaving = &mesh.leaving;
-        for id in &leaving.unheard {
-            let node = leaving.staying.get(id).or_else(|| leaving.ending.get(id));
-            if let Some(node) = node {
-                let peers = peer_document(node, &nothing, &mesh.nodes);
-                self.issue(peers, self.seen(*id).peers, Occasion::Deletion)?;
-            }
-        }
-        for node in leaving.ending.values() {
-            let network = network_document(node, &nothing, &mesh.nodes, self.domain);
-            self.issue(network, self.seen(node.id).network, Occasion::Deletion)?;
-        }
-        Ok(())
+    /// The last peer document of a deleted node.
+    fn end_rights(&mut self, node: &NodeRow, seen: Version) -> Result<(), serde_json::Error> {
+        let peers = peer_document(node, &View::default(), &self.mesh.nodes);
+        self.issue(peers, seen, Occasion::Deletion)
     }
 
-    fn seen(&self, node: NodeId) -> Versions {
-        let listening = self.mesh.listening.iter().find(|(id, _)| *id == node);
-        listening.map_or(Versions::NONE, |(_, seen)| *seen)
+    /// The last network document of a deleted node.
+    fn end_network(&mut self, node: &NodeRow, seen: Version) -> Result<(), serde_json::Error> {
+        let network = network_document(node, &View::default(), &self.mesh.nodes, self.domain);
+        self.issue(network, seen, Occasion::Deletion)
     }
 
     fn issue<D: Draft>(
@@ -277,16 +284,4 @@ impl Batch<'_> {
         self.sealed.extend(sealed);
         Ok(())
     }
-}
-
-/// How long until a deleted node's time is over, or the first document of a listening node is due.
-fn until_next(mesh: &Mesh, issued: &HashMap<(NodeId, Kind), Issued>, now: Timestamp) -> Duration {
-    let due = mesh
-        .views
-        .keys()
-        .flat_map(|node| [(*node, Kind::Peers), (*node, Kind::Network)])
-        .filter_map(|key| issued.get(&key).map(renewal));
-    let first = due.chain(mesh.leaving.next_end).min();
-    let seconds = first.map_or(LONGEST_SLEEP, |due| due.0.saturating_sub(now.0));
-    Duration::from_secs(seconds.clamp(1, LONGEST_SLEEP))
 }

@@ -123,11 +123,13 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
         login_domains: arguments.login_domain.clone(),
         lifetime: arguments.document_lifetime.0,
     };
+    let last_seen = Arc::clone(&nodes.last_seen);
     let publisher = Publisher::new(store.clone(), Arc::clone(&hub), settings);
     let ephemeral = Ephemeral::new(store.clone(), hub, arguments.ephemeral_timeout.0);
     let mut tasks = JoinSet::new();
     tasks.spawn(ephemeral.run(stopped.clone()));
     tasks.spawn(publisher.run(stopped.clone()));
+    tasks.spawn(Arc::clone(&last_seen).run(store.clone(), stopped.clone()));
     let rate = Rate {
         burst: arguments.api_rate.saturating_mul(5),
         per_second: arguments.api_rate,
@@ -149,6 +151,7 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
     tell_systemd(&NotifyState::Stopping);
     stop.send_replace(true);
     while tasks.join_next().await.is_some() {}
+    last_seen.write(&store).await;
     store.close().await;
     match ended {
         None => Ok(()),

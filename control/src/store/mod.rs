@@ -43,11 +43,11 @@ pub(crate) use nodes::{NodeRow, NodeState};
 pub(crate) use passkeys::PasskeyRow;
 pub(crate) use policies::StoredPolicy;
 pub(crate) use registration::{Admission, Admitter, Host, Registration};
-pub(crate) use snapshot::LeavingRow;
+pub(crate) use snapshot::{ChangedNode, Changes, Known, LeavingRow};
 pub(crate) use users::UserRow;
 pub(crate) use web_sessions::NewWebSession;
 
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "mesh", include_str!("../../migrations/0001_mesh.sql")),
     (
         2,
@@ -89,6 +89,11 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
         11,
         "secrets",
         include_str!("../../migrations/0011_secrets.sql"),
+    ),
+    (
+        12,
+        "revisions",
+        include_str!("../../migrations/0012_revisions.sql"),
     ),
 ];
 

@@ -1,5 +1,6 @@
 //! The hosts of the mesh.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use meshd_contract::document::Version;
@@ -240,7 +241,8 @@ impl Store {
         .execute(&mut *change)
         .await?;
         sqlx::query(
-            "UPDATE nodes SET release = ?, last_seen = ? WHERE id = ? AND deleted_at IS NULL",
+            "UPDATE nodes SET release = ?1, last_seen = ?2 WHERE id = ?3 AND deleted_at IS NULL \
+             AND (release <> ?1 OR last_seen IS NOT ?2)",
         )
         .bind(release)
         .bind(to_sql(now.0))
@@ -251,13 +253,24 @@ impl Store {
         Ok(changed.rows_affected() > 0)
     }
 
-    /// Takes note that a node was heard of.
-    pub(crate) async fn touch_node(&self, id: NodeId, now: Timestamp) -> Result<(), StoreError> {
-        sqlx::query("UPDATE nodes SET last_seen = ? WHERE id = ? AND deleted_at IS NULL")
-            .bind(to_sql(now.0))
+    /// Takes note of when nodes were heard of.
+    pub(crate) async fn touch_nodes(
+        &self,
+        nodes: &HashMap<NodeId, Timestamp>,
+    ) -> Result<(), StoreError> {
+        let mut change = self.write().await?;
+        for (id, at) in nodes {
+            // Writing the same time again would count as another change.
+            sqlx::query(
+                "UPDATE nodes SET last_seen = ?1 \
+                 WHERE id = ?2 AND deleted_at IS NULL AND last_seen IS NOT ?1",
+            )
+            .bind(to_sql(at.0))
             .bind(to_sql(id.0))
-            .execute(&self.writer)
+            .execute(&mut *change)
             .await?;
+        }
+        change.commit().await?;
         Ok(())
     }
 }

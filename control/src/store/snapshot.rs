@@ -1,23 +1,45 @@
-//! The whole mesh at one moment.
+//! The whole mesh at one moment, or what is new in it.
 
 use meshd_contract::time::Timestamp;
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
 use super::nodes::{NODE_COLUMNS, node};
-use super::{NodeRow, Store, StoreError, StoredPolicy, UserRow, from_sql, policies, users};
+use super::{NodeRow, Store, StoreError, StoredPolicy, UserRow, from_sql, policies, to_sql, users};
 
-/// Everything that documents depend on, as one transaction saw it.
+/// How much of the mesh its reader knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Every change of a node up to this number.
+    nodes: u64,
+    /// Every change of a user up to this number.
+    users: u64,
+    /// The number of the policy.
+    policy: u64,
+}
+
+/// What documents depend on, as far as it has changed, as one transaction saw it.
 #[derive(Debug)]
-pub(crate) struct Snapshot {
-    /// Every user.
-    pub(crate) users: Vec<UserRow>,
-    /// Every node of the mesh.
-    pub(crate) members: Vec<NodeRow>,
-    /// Every deleted node that has not got its last documents yet.
-    pub(crate) leaving: Vec<LeavingRow>,
-    /// The policy that counts.
+pub(crate) struct Changes {
+    /// What is known with these.
+    pub(crate) known: Known,
+    /// All users, if one has changed.
+    pub(crate) users: Option<Vec<UserRow>>,
+    /// The nodes that have changed, in the order of their numbers.
+    pub(crate) nodes: Vec<ChangedNode>,
+    /// The policy that counts, if it is another one.
     pub(crate) policy: Option<StoredPolicy>,
+}
+
+/// A node as it is now.
+#[derive(Debug, Clone)]
+pub(crate) enum ChangedNode {
+    /// It is part of the mesh.
+    Member(NodeRow),
+    /// It was, and has not got its last documents yet.
+    Leaving(LeavingRow),
+    /// It was, and has got everything.
+    Gone(NodeRow),
 }
 
 /// A node that was deleted a moment ago.
@@ -32,33 +54,67 @@ pub(crate) struct LeavingRow {
 }
 
 impl Store {
-    /// Reads the whole mesh.
-    pub(crate) async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+    /// Reads what is new since `known`; for a reader who knows nothing, whole.
+    pub(crate) async fn changes(&self, known: Known) -> Result<Changes, StoreError> {
         let mut reading = self.reader.begin().await?;
-        let users = users::all(&mut reading).await?;
-        let members = sqlx::query(NODE_COLUMNS!("WHERE deleted_at IS NULL ORDER BY id"))
-            .fetch_all(&mut *reading)
+        let row = sqlx::query("SELECT nodes, users, (SELECT MAX(id) FROM policies) FROM revisions")
+            .fetch_one(&mut *reading)
             .await?;
-        let leaving = sqlx::query(NODE_COLUMNS!(
-            "WHERE deleted_at IS NOT NULL AND farewell < 2 ORDER BY id"
-        ))
-        .fetch_all(&mut *reading)
-        .await?;
-        let policy = policies::newest(&mut reading).await?;
+        let number = |at: usize| Ok::<_, StoreError>(from_sql(row.try_get(at)?));
+        let newest = Known {
+            nodes: number(0)?,
+            users: number(1)?,
+            policy: row.try_get::<Option<i64>, _>(2)?.map_or(0, from_sql),
+        };
+        let mut changes = Changes {
+            known: newest,
+            users: None,
+            nodes: Vec::new(),
+            policy: None,
+        };
+        if newest.nodes != known.nodes {
+            changes.nodes = changed_nodes(&mut reading, known.nodes).await?;
+        }
+        if newest.users != known.users {
+            changes.users = Some(users::all(&mut reading).await?);
+        }
+        if newest.policy != known.policy {
+            changes.policy = policies::newest(&mut reading).await?;
+        }
         reading.commit().await?;
-        Ok(Snapshot {
-            users,
-            members: members.iter().map(node).collect::<Result<_, _>>()?,
-            leaving: leaving.iter().map(leaving_row).collect::<Result<_, _>>()?,
-            policy,
-        })
+        Ok(changes)
     }
 }
 
-fn leaving_row(row: &SqliteRow) -> Result<LeavingRow, StoreError> {
-    Ok(LeavingRow {
-        node: node(row)?,
-        deleted_at: Timestamp(from_sql(row.try_get("deleted_at")?)),
-        has_last_peers: row.try_get::<i64, _>("farewell")? > 0,
+/// Whoever knows no node need not hear of those that are gone.
+async fn changed_nodes(
+    reading: &mut SqliteConnection,
+    known: u64,
+) -> Result<Vec<ChangedNode>, StoreError> {
+    let rows = match known {
+        0 => sqlx::query(NODE_COLUMNS!(
+            "WHERE deleted_at IS NULL OR farewell < 2 ORDER BY id"
+        )),
+        _ => {
+            let query = sqlx::query(NODE_COLUMNS!("WHERE revision > ? ORDER BY id"));
+            query.bind(to_sql(known))
+        }
+    };
+    let rows = rows.fetch_all(reading).await?;
+    rows.iter().map(changed_node).collect()
+}
+
+fn changed_node(row: &SqliteRow) -> Result<ChangedNode, StoreError> {
+    let node = node(row)?;
+    let deleted_at: Option<i64> = row.try_get("deleted_at")?;
+    let farewell: i64 = row.try_get("farewell")?;
+    Ok(match (deleted_at, farewell) {
+        (None, _) => ChangedNode::Member(node),
+        (Some(at), ..2) => ChangedNode::Leaving(LeavingRow {
+            node,
+            deleted_at: Timestamp(from_sql(at)),
+            has_last_peers: farewell > 0,
+        }),
+        (Some(_), _) => ChangedNode::Gone(node),
     })
 }
