@@ -23,6 +23,21 @@ use super::{Control, ORIGIN, PATIENCE};
 /// What an element is called in answers.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// Runs what follows with processes and a /tmp of its own, and ends all of them when it or the test
+/// ends, however that does: a driver that is ended leaves its browser behind.
+const ALONE: [&str; 9] = [
+    "--pdeathsig=KILL",
+    "--",
+    "unshare",
+    "--mount",
+    "--pid",
+    "--mount-proc",
+    "--fork",
+    "--kill-child",
+    "--",
+];
+const DRIVER: &str = "mount -t tmpfs tmpfs /tmp && HOME=/tmp exec chromedriver --port=0";
+
 /// A server whose certificate a Chromium of the test believes.
 pub(crate) struct Site {
     pub(crate) control: Control,
@@ -61,20 +76,22 @@ impl Site {
 
 impl Chromium {
     pub(crate) async fn start(site: &Site) -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
+        let mut driver = Command::new("setpriv")
+            .args(ALONE)
+            .args(["sh", "-c", DRIVER])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .expect("chromedriver, of the package chromium-driver");
+            .expect("setpriv, of the package util-linux");
         let mut lines = BufReader::new(driver.stdout.take().expect("a pipe")).lines();
         let port = lines.find_map(|line| {
             let line = line.expect("text");
             let port = line.rsplit_once("successfully on port ")?.1;
             port.trim_end_matches('.').parse().ok()
         });
-        let address = SocketAddr::from(([127, 0, 0, 1], port.expect("a port")));
+        let port = port.expect("chromedriver, of the package chromium-driver");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         // Nobody reads the rest, which is little.
         std::mem::forget(lines);
         let mut browser = Self {
@@ -271,9 +288,7 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // The driver ends its browser when it is asked to end.
-        let pid = nix::unistd::Pid::from_raw(self.driver.id().cast_signed());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
 }
