@@ -5,7 +5,13 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use meshd_lab::{DEADLINE, LabError, Mesh, Owner, Result, Running, policy_for_alice, requirements};
+use meshd_lab::{
+    DEADLINE, LabError, Mesh, Owner, Page, Person, Result, Running, policy_for_alice, policy_with,
+    requirements, wait_for,
+};
+
+/// What ssh says while it waits.
+const SAID: &str = "/tmp/ssh.log";
 
 fn main() -> ExitCode {
     match show().and_then(|mesh| keep(&mesh)) {
@@ -27,6 +33,7 @@ fn show() -> Result<Mesh> {
     log_in(&mesh)?;
     look_around(&mesh)?;
     be_denied(&mesh)?;
+    be_checked(&mesh)?;
     be_cut(&mesh)?;
     say("\nWhat the mesh looks like from the laptop:")?;
     run(&mesh, "laptop", "alice", "mesh status")?;
@@ -35,10 +42,19 @@ fn show() -> Result<Mesh> {
     Ok(mesh)
 }
 
+/// Alice may become alice, and root after she has signed in.
+const RULES: &str = r#"
+        {"action": "accept", "src": ["alice@example.com"], "dst": ["tag:web"], "users": ["alice"]},
+        {"action": "check", "src": ["alice@example.com"], "dst": ["tag:web"], "users": ["root"]},
+    "#;
+
 fn invite(mesh: &Mesh) -> Result<()> {
-    say("\nAlice is a user of the mesh; she may become alice on hosts that carry tag:web.")?;
+    say(
+        "\nAlice is a user of the mesh. On hosts that carry tag:web she may become alice, and root \
+         after a recent sign-in.",
+    )?;
     let control = mesh.host("control");
-    control.write("/root/policy.hujson", policy_for_alice(&["alice"]))?;
+    control.write("/root/policy.hujson", policy_with(RULES))?;
     control.write("/root/nobody.hujson", policy_for_alice(&[]))?;
     run(
         mesh,
@@ -93,15 +109,69 @@ fn look_around(mesh: &Mesh) -> Result<()> {
 }
 
 fn be_denied(mesh: &Mesh) -> Result<()> {
-    say("\nNo rule lets her become root:")?;
-    let line = "ssh root@web1 id";
+    say("\nNo rule lets her become bob:")?;
+    let line = "ssh bob@web1 id";
     typed("laptop", "alice", line)?;
     let output = command(mesh, "laptop", "alice", line).output()?;
     show_output(&output.stderr)?;
     if output.status.success() {
-        return Err(LabError::Failed("root was let in".to_owned()));
+        return Err(LabError::Failed("bob was let in".to_owned()));
     }
     Ok(())
+}
+
+fn be_checked(mesh: &Mesh) -> Result<()> {
+    say("\nTo become root she signs in at control, with any browser; her ssh waits meanwhile:")?;
+    let alice = Person::new(mesh, "laptop", "alice@example.com")?;
+    let laptop = mesh.host("laptop");
+    let line = "ssh root@web1 id";
+    typed("laptop", "alice", line)?;
+    let mut ssh = command(mesh, "laptop", "alice", line).spawn_into(&laptop.append(SAID)?)?;
+    let (prompt, url, number) = wait_for("page to open", DEADLINE, || {
+        let said = laptop.read_text(SAID).ok()?;
+        let word = |after: &str| {
+            Some(
+                said.split_once(after)?
+                    .1
+                    .split_once('\n')?
+                    .0
+                    .trim()
+                    .to_owned(),
+            )
+        };
+        let (url, number) = (word("visit: ")?, word("number: ")?);
+        Some((said, url, number))
+    })?;
+    show_output(&prompt)?;
+    let shown = alice.open(mesh, &url)?;
+    say("The page, as she sees it:")?;
+    show_output(&readable(&shown))?;
+    say(&format!("She chooses {number}, and her ssh goes on:"))?;
+    let answer = alice.press(mesh, &url, "choice", &number)?;
+    let status = ssh.wait(DEADLINE)?;
+    let said = laptop.read_text(SAID)?;
+    show_output(said.strip_prefix(&prompt).unwrap_or(&said))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(LabError::Failed(readable(&answer))),
+    }
+}
+
+/// What a page says, a line for each of its paragraphs and forms.
+fn readable(page: &Page) -> String {
+    let (_, content) = page.page.split_once("<main>").unwrap_or(("", &page.page));
+    let content = content
+        .replace("<button", "<button>[<")
+        .replace("</button>", "] ");
+    let mut text = String::new();
+    for part in content.split('<') {
+        let (tag, words) = part.split_once('>').unwrap_or(("", part));
+        if matches!(tag, "/p" | "/h1" | "/form") {
+            text.push('\n');
+        }
+        text.push_str(words);
+    }
+    text
 }
 
 fn be_cut(mesh: &Mesh) -> Result<()> {

@@ -1,8 +1,7 @@
 //! `mesh check`: signing in before logins need it.
 
-use meshd_lab::{DEADLINE, Mesh, Running, wait_for};
+use meshd_lab::{DEADLINE, Mesh, Person, Running, wait_for};
 
-use crate::person::Person;
 use crate::waiting::{Waiting, assert_not_asked, mesh};
 
 /// `mesh check` on laptop, and where it leads.
@@ -25,7 +24,7 @@ fn begin(mesh: &Mesh, arguments: &[&str]) -> (Running, String, String) {
 
 fn pass(mesh: &Mesh, person: &Person, arguments: &[&str]) {
     let (mut check, url, number) = begin(mesh, arguments);
-    let answer = person.press(mesh, &url, "choice", &number);
+    let answer = person.press(mesh, &url, "choice", &number).expect("a page");
     assert!(answer.page.contains("Approved"), "{}", answer.page);
     assert!(check.wait(DEADLINE).expect("an end").success());
 }
@@ -53,7 +52,9 @@ fn a_check_for_other_hosts_does_not_do() {
 fn a_refusal_is_told() {
     let (mesh, alice) = mesh("");
     let (mut check, url, _) = begin(&mesh, &[]);
-    alice.press(&mesh, &url, "choice", "refuse");
+    alice
+        .press(&mesh, &url, "choice", "refuse")
+        .expect("a page");
     assert_eq!(check.wait(DEADLINE).expect("an end").code(), Some(1));
     let said = mesh.host("laptop").read_text("/tmp/check.log");
     let said = said.expect("its words");

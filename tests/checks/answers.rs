@@ -1,22 +1,21 @@
 //! What becomes of a login that waits, by the answer that is given.
 
-use meshd_lab::{DEADLINE, wait_for};
+use meshd_lab::{DEADLINE, Person, wait_for};
 use nix::sys::signal::Signal;
 
-use crate::person::Person;
 use crate::waiting::{Waiting, mesh, start};
 
 #[test]
 fn the_owner_who_chooses_the_number_lets_the_login_in() {
     let (mesh, alice) = mesh("");
     let mut waiting = Waiting::begin(&mesh, "a", "laptop", &["alice@web1", "id -un"]);
-    let page = alice.open(&mesh, &waiting.url).page;
+    let page = alice.open(&mesh, &waiting.url).expect("a page").page;
     for seen in ["laptop", "web1", "alice", &waiting.number] {
         assert!(page.contains(seen), "{seen}: {page}");
     }
     waiting.approve(&mesh, &alice);
     waiting.assert_let_in(&mesh);
-    let again = alice.open(&mesh, &waiting.url).page;
+    let again = alice.open(&mesh, &waiting.url).expect("a page").page;
     assert!(again.contains("was approved"), "{again}");
     let noted = mesh.meshd_control(&["audit"]).expect("the log").stdout;
     assert!(noted.contains("check.approve"), "{noted}");
@@ -26,7 +25,9 @@ fn the_owner_who_chooses_the_number_lets_the_login_in() {
 fn a_refusal_ends_the_login() {
     let (mesh, alice) = mesh("");
     let mut waiting = Waiting::begin(&mesh, "a", "laptop", &["alice@web1", "true"]);
-    alice.press(&mesh, &waiting.url, "choice", "refuse");
+    alice
+        .press(&mesh, &waiting.url, "choice", "refuse")
+        .expect("a page");
     waiting.assert_denied(&mesh, "meshd: the additional check was refused");
 }
 
@@ -34,7 +35,9 @@ fn a_refusal_ends_the_login() {
 fn another_number_ends_the_login() {
     let (mesh, alice) = mesh("");
     let mut waiting = Waiting::begin(&mesh, "a", "laptop", &["alice@web1", "true"]);
-    let answer = alice.press(&mesh, &waiting.url, "choice", "9");
+    let answer = alice
+        .press(&mesh, &waiting.url, "choice", "9")
+        .expect("a page");
     assert!(answer.page.contains("another number"), "{}", answer.page);
     waiting.assert_denied(&mesh, "another number was chosen");
 }
@@ -42,17 +45,19 @@ fn another_number_ends_the_login() {
 #[test]
 fn somebody_else_can_only_end_the_login() {
     let (mesh, alice) = mesh("");
-    let bob = Person::new(&mesh, "laptop", "bob@example.com");
+    let bob = Person::new(&mesh, "laptop", "bob@example.com").expect("an account");
     let mut waiting = Waiting::begin(&mesh, "a", "laptop", &["alice@web1", "true"]);
-    let page = bob.open(&mesh, &waiting.url).page;
+    let page = bob.open(&mesh, &waiting.url).expect("a page").page;
     assert!(
         page.contains("is for") && !page.contains(&format!(">{}<", waiting.number)),
         "{page}"
     );
-    let answer = bob.press(&mesh, &waiting.url, "choice", &waiting.number);
+    let answer = bob
+        .press(&mesh, &waiting.url, "choice", &waiting.number)
+        .expect("a page");
     assert!(answer.page.contains("do not own"), "{}", answer.page);
     waiting.assert_denied(&mesh, "by another person than the owner");
-    let late = alice.open(&mesh, &waiting.url).page;
+    let late = alice.open(&mesh, &waiting.url).expect("a page").page;
     assert!(late.contains("was not passed"), "{late}");
 }
 
@@ -63,7 +68,7 @@ fn an_interrupt_ends_the_wait_everywhere() {
     waiting.ssh.signal(Signal::SIGINT).expect("runs");
     waiting.end(&mesh);
     let said = wait_for("control's knowledge of it", DEADLINE, || {
-        let page = alice.open(&mesh, &waiting.url).page;
+        let page = alice.open(&mesh, &waiting.url).expect("a page").page;
         page.contains("Nobody waits").then_some(())
     });
     said.expect("a page that says so");
@@ -103,7 +108,9 @@ fn the_policy_of_the_end_of_the_wait_decides() {
     let mut waiting = Waiting::begin(&mesh, "a", "laptop", &["alice@web1", "true"]);
     mesh.change_policy(&meshd_lab::policy_for_alice(&["bob"]))
         .expect("a policy");
-    alice.press(&mesh, &waiting.url, "choice", &waiting.number);
+    alice
+        .press(&mesh, &waiting.url, "choice", &waiting.number)
+        .expect("a page");
     let ended = waiting.end(&mesh);
     assert_eq!(ended.code, Some(255), "{}", ended.said);
 }

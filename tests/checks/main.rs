@@ -1,7 +1,5 @@
 //! Logins that wait until the owner of the peer has signed in.
 
-#[path = "../person.rs"]
-mod person;
 #[path = "../site.rs"]
 mod site;
 

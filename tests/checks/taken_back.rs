@@ -2,9 +2,8 @@
 
 use std::io::Read;
 
-use meshd_lab::{CONTROL, DEADLINE, Mesh, Owner, Running};
+use meshd_lab::{CONTROL, DEADLINE, Mesh, Owner, Person, Running};
 
-use crate::person::Person;
 use crate::waiting::{ALICE, Waiting, assert_not_asked, mesh, mesh_with};
 
 /// Lets logins of this kind in until further notice, and has one stay.
@@ -91,24 +90,24 @@ fn a_host_gives_back_what_was_approved_for_it() {
 #[test]
 fn the_owner_takes_back_on_a_page_what_is_theirs() {
     let (mesh, alice) = mesh("");
-    let bob = Person::new(&mesh, "laptop", "bob@example.com");
+    let bob = Person::new(&mesh, "laptop", "bob@example.com").expect("an account");
     let mut session = stay(&mesh, &alice, "laptop", "alice");
     let page = format!("{}/checks", alice.origin);
-    let shown = alice.open(&mesh, &page).page;
+    let shown = alice.open(&mesh, &page).expect("a page").page;
     for part in ["Logins from laptop", "to every machine, but not as root"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let others = bob.open(&mesh, &page).page;
+    let others = bob.open(&mesh, &page).expect("a page").page;
     assert!(others.contains("nothing that still counts"), "{others}");
     let (_, number) = shown
         .split_once(r#"name="node" value=""#)
         .expect("a button");
     let (number, _) = number.split_once('"').expect("a number");
-    let answer = bob.press(&mesh, &page, "node", number);
+    let answer = bob.press(&mesh, &page, "node", number).expect("a page");
     assert_eq!(answer.status, 404, "{}", answer.page);
     assert_not_asked(&mesh, "laptop", &["alice@web1", "true"]);
     assert!(session.ended().is_none());
-    let answer = alice.press(&mesh, &page, "node", number);
+    let answer = alice.press(&mesh, &page, "node", number).expect("a page");
     assert_eq!(answer.status, 303, "{}", answer.page);
     assert_revoked(session);
     Waiting::begin(&mesh, "again", "laptop", &["alice@web1", "true"]);

@@ -1,8 +1,6 @@
 //! A mesh whose rules want checks, and logins that wait there.
 
-use meshd_lab::{DEADLINE, Mesh, Owner, Running, policy_with, wait_for};
-
-use crate::person::Person;
+use meshd_lab::{DEADLINE, Mesh, Owner, Person, Running, policy_with, wait_for};
 
 pub(crate) const ALICE: &str = "alice@example.com";
 
@@ -22,7 +20,7 @@ pub(crate) fn policy(period: &str) -> String {
 pub(crate) fn mesh(period: &str) -> (Mesh, Person) {
     let mesh = Mesh::of_two().expect("a mesh");
     mesh.change_policy(&policy(period)).expect("a policy");
-    let alice = Person::new(&mesh, "laptop", ALICE);
+    let alice = Person::new(&mesh, "laptop", ALICE).expect("an account");
     (mesh, alice)
 }
 
@@ -51,7 +49,7 @@ pub(crate) fn mesh_with(period: &str, more: &[(&'static str, Owner<'static>)]) -
             mesh.wait_until_reachable("laptop", name).expect("SSH");
         }
     }
-    let alice = Person::new(&mesh, "laptop", ALICE);
+    let alice = Person::new(&mesh, "laptop", ALICE).expect("an account");
     (mesh, alice)
 }
 
@@ -103,7 +101,9 @@ impl Waiting {
 
     /// Has the person choose the right number.
     pub(crate) fn approve(&self, mesh: &Mesh, person: &Person) {
-        let answer = person.press(mesh, &self.url, "choice", &self.number);
+        let answer = person
+            .press(mesh, &self.url, "choice", &self.number)
+            .expect("a page");
         assert_eq!(answer.status, 200, "{}", answer.page);
         assert!(answer.page.contains("Approved"), "{}", answer.page);
     }

@@ -1,12 +1,7 @@
 //! Joining by a page: `mesh up` without an auth key, and a person with a browser.
 
-#[path = "../person.rs"]
-mod person;
-
-use meshd_lab::{DEADLINE, Mesh, Running, Terminal, wait_for};
+use meshd_lab::{DEADLINE, Mesh, Person, Running, Terminal, wait_for};
 use nix::sys::signal::Signal;
-
-use person::Person;
 
 const ALICE: &str = "alice@example.com";
 
@@ -69,7 +64,7 @@ fn nodes(mesh: &Mesh) -> String {
 #[test]
 fn a_person_lets_a_host_in() {
     let mut mesh = mesh();
-    let alice = Person::new(&mesh, "laptop", ALICE);
+    let alice = Person::new(&mesh, "laptop", ALICE).expect("an account");
     let mut waiting = Waiting::begin(&mesh, &[]);
     let shown = waiting.terminal.shown();
     assert!(shown.contains("\u{1b}[30;107m"), "a QR code: {shown}");
@@ -77,11 +72,13 @@ fn a_person_lets_a_host_in() {
         .split_whitespace()
         .find(|word| word.starts_with("SHA256:"));
     let key = key.expect("a fingerprint").trim_end_matches('.');
-    let page = alice.open(&mesh, &waiting.url).page;
+    let page = alice.open(&mesh, &waiting.url).expect("a page").page;
     for seen in ["laptop", key, &mesh.host("laptop").v4().to_string()] {
         assert!(page.contains(seen), "{seen}: {page}");
     }
-    let answer = alice.press(&mesh, &waiting.url, "decision", "approve");
+    let answer = alice
+        .press(&mesh, &waiting.url, "decision", "approve")
+        .expect("a page");
     assert_eq!(answer.status, 200, "{}", answer.page);
     let (ended_well, shown) = waiting.end();
     assert!(ended_well && shown.contains("laptop is up"), "{shown}");
@@ -95,11 +92,13 @@ fn a_person_lets_a_host_in() {
 #[test]
 fn a_host_waits_while_control_is_away() {
     let mut mesh = mesh();
-    let alice = Person::new(&mesh, "laptop", ALICE);
+    let alice = Person::new(&mesh, "laptop", ALICE).expect("an account");
     let mut waiting = Waiting::begin(&mesh, &[]);
     mesh.take_control().crash().expect("a crash");
     mesh.start_control().expect("control");
-    let answer = alice.press(&mesh, &waiting.url, "decision", "approve");
+    let answer = alice
+        .press(&mesh, &waiting.url, "decision", "approve")
+        .expect("a page");
     assert_eq!(answer.status, 200, "{}", answer.page);
     let (ended_well, shown) = waiting.end();
     assert!(ended_well && shown.contains("laptop is up"), "{shown}");
@@ -108,9 +107,11 @@ fn a_host_waits_while_control_is_away() {
 #[test]
 fn who_is_turned_away_is_told_so() {
     let mesh = mesh();
-    let alice = Person::new(&mesh, "laptop", ALICE);
+    let alice = Person::new(&mesh, "laptop", ALICE).expect("an account");
     let mut waiting = Waiting::begin(&mesh, &[]);
-    let answer = alice.press(&mesh, &waiting.url, "decision", "refuse");
+    let answer = alice
+        .press(&mesh, &waiting.url, "decision", "refuse")
+        .expect("a page");
     assert_eq!(answer.status, 200, "{}", answer.page);
     let (ended_well, shown) = waiting.end();
     assert!(
@@ -119,26 +120,30 @@ fn who_is_turned_away_is_told_so() {
     );
     assert!(!nodes(&mesh).contains("laptop"), "{}", nodes(&mesh));
     let mut waiting = Waiting::begin(&mesh, &[]);
-    alice.press(&mesh, &waiting.url, "decision", "approve");
+    alice
+        .press(&mesh, &waiting.url, "decision", "approve")
+        .expect("a page");
     assert!(waiting.end().0, "a refusal is not for ever");
 }
 
 #[test]
 fn an_interrupt_takes_the_request_back() {
     let mesh = mesh();
-    let alice = Person::new(&mesh, "laptop", ALICE);
+    let alice = Person::new(&mesh, "laptop", ALICE).expect("an account");
     let mut waiting = Waiting::begin(&mesh, &[]);
     waiting.up.signal(Signal::SIGINT).expect("runs");
     assert!(!waiting.end().0);
     let said = wait_for("control's knowledge of it", DEADLINE, || {
-        let answer = alice.open(&mesh, &waiting.url);
+        let answer = alice.open(&mesh, &waiting.url).expect("a page");
         (answer.status == 409).then_some(answer.page)
     });
     let said = said.expect("a page that says so");
     assert!(said.contains("does not wait any more"), "{said}");
     let mut again = Waiting::begin(&mesh, &[]);
     assert_ne!(again.url, waiting.url);
-    alice.press(&mesh, &again.url, "decision", "approve");
+    alice
+        .press(&mesh, &again.url, "decision", "approve")
+        .expect("a page");
     assert!(again.end().0);
 }
 
@@ -147,9 +152,11 @@ fn a_tag_is_given_by_its_owner() {
     let mesh = mesh();
     mesh.set_policy(r#"{ "tagOwners": { "tag:web": ["alice@example.com"] }, "acls": [] }"#)
         .expect("a policy");
-    let alice = Person::new(&mesh, "laptop", ALICE);
+    let alice = Person::new(&mesh, "laptop", ALICE).expect("an account");
     let mut waiting = Waiting::begin(&mesh, &["--tag", "web"]);
-    alice.press(&mesh, &waiting.url, "decision", "approve");
+    alice
+        .press(&mesh, &waiting.url, "decision", "approve")
+        .expect("a page");
     assert!(waiting.end().0);
     assert!(nodes(&mesh).contains("tag:web"), "{}", nodes(&mesh));
 }
@@ -165,15 +172,19 @@ fn wireguard_key(mesh: &Mesh, host: &str) -> String {
 #[test]
 fn a_new_sign_in_gives_new_keys_and_cuts_no_session_of_others() {
     let mesh = Mesh::of_two().expect("a mesh");
-    let alice = Person::new(&mesh, "web1", ALICE);
-    let bob = Person::new(&mesh, "web1", "bob@example.com");
+    let alice = Person::new(&mesh, "web1", ALICE).expect("an account");
+    let bob = Person::new(&mesh, "web1", "bob@example.com").expect("an account");
     let before = wireguard_key(&mesh, "web1");
     let mut talk = mesh.talk();
     talk.assert_alive("before");
     let mut waiting = Waiting::begin_on(&mesh, "web1", &["--force-reauth"]);
-    let refused = bob.press(&mesh, &waiting.url, "decision", "approve");
+    let refused = bob
+        .press(&mesh, &waiting.url, "decision", "approve")
+        .expect("a page");
     assert_eq!(refused.status, 403, "{}", refused.page);
-    let answer = alice.press(&mesh, &waiting.url, "decision", "approve");
+    let answer = alice
+        .press(&mesh, &waiting.url, "decision", "approve")
+        .expect("a page");
     assert_eq!(answer.status, 200, "{}", answer.page);
     assert!(waiting.end().0, "{}", waiting.terminal.shown());
     assert_ne!(wireguard_key(&mesh, "web1"), before);
@@ -185,11 +196,13 @@ fn a_new_sign_in_gives_new_keys_and_cuts_no_session_of_others() {
 #[test]
 fn an_expired_host_comes_back_by_a_new_sign_in() {
     let mesh = Mesh::of_two().expect("a mesh");
-    let alice = Person::new(&mesh, "laptop", ALICE);
+    let alice = Person::new(&mesh, "laptop", ALICE).expect("an account");
     mesh.meshd_control(&["nodes", "expiry", "laptop", "now"])
         .expect("expired");
     let mut waiting = Waiting::begin_on(&mesh, "laptop", &["--force-reauth"]);
-    alice.press(&mesh, &waiting.url, "decision", "approve");
+    alice
+        .press(&mesh, &waiting.url, "decision", "approve")
+        .expect("a page");
     assert!(waiting.end().0, "{}", waiting.terminal.shown());
     mesh.wait_until_reachable("laptop", "web1").expect("SSH");
     let login = mesh.ssh("laptop", &["alice@web1", "id -un"]).succeed();
@@ -200,10 +213,12 @@ fn an_expired_host_comes_back_by_a_new_sign_in() {
 #[test]
 fn a_crash_between_approval_and_answer_loses_no_host() {
     let mut mesh = Mesh::of_two().expect("a mesh");
-    let alice = Person::new(&mesh, "laptop", ALICE);
+    let alice = Person::new(&mesh, "laptop", ALICE).expect("an account");
     let waiting = Waiting::begin_on(&mesh, "laptop", &["--force-reauth"]);
     mesh.take_manager("laptop").crash().expect("a crash");
-    alice.press(&mesh, &waiting.url, "decision", "approve");
+    alice
+        .press(&mesh, &waiting.url, "decision", "approve")
+        .expect("a page");
     mesh.start_manager("laptop").expect("a manager");
     mesh.wait_until_reachable("laptop", "web1").expect("SSH");
     wait_for("a login with the new keys", DEADLINE, || {

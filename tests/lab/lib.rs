@@ -22,6 +22,7 @@ pub mod inside;
 mod lan;
 mod machine;
 mod mesh;
+mod person;
 mod programs;
 pub mod requirements;
 mod running;
@@ -38,6 +39,7 @@ pub use machine::{Machine, Rack};
 pub use mesh::{
     CONTROL, CONTROL_SOCKET, Mesh, Owner, WIREGUARD_VARIABLE, policy_for_alice, policy_with,
 };
+pub use person::{Page, Person};
 pub use programs::{build_directory, program};
 pub use running::Running;
 pub use talk::Talk;

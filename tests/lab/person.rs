@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meshd_lab::{CONTROL, HostCommand, Mesh};
+use crate::{CONTROL, HostCommand, LabError, Mesh, Result};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -16,63 +16,90 @@ print('%06d' % ((struct.unpack('>I', tag[at:at + 4])[0] & 0x7fffffff) % 1000000)
 ";
 
 /// Somebody who is signed in at control.
-pub(crate) struct Person {
+#[derive(Debug, Clone)]
+pub struct Person {
     host: &'static str,
     /// Where control's pages are, without a final slash.
-    pub(crate) origin: String,
+    pub origin: String,
     /// The browser's memory.
     cookies: String,
 }
 
 /// What a browser got.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) page: String,
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The HTTP status.
+    pub status: u16,
+    /// The page itself.
+    pub page: String,
 }
 
 impl Person {
     /// Gives `login` an account by a link, and signs in on `host`.
-    pub(crate) fn new(mesh: &Mesh, host: &'static str, login: &str) -> Self {
-        let link = mesh.meshd_control(&["users", "invite", login]);
-        let link = link.expect("a link").stdout.trim().to_owned();
-        let end = link.rfind("/account/").expect("the page of an account");
+    ///
+    /// # Errors
+    /// [`LabError::Failed`], also where curl or python3 is missing.
+    pub fn new(mesh: &Mesh, host: &'static str, login: &str) -> Result<Self> {
+        let link = mesh.meshd_control(&["users", "invite", login])?;
+        let link = link.stdout.trim();
+        let (origin, _) = between(link, "", "/account/")?;
         let person = Self {
             host,
-            origin: link[..end].to_owned(),
+            origin: origin.to_owned(),
             cookies: format!("/tmp/cookies-{login}"),
         };
-        let page = person.open(mesh, &link).page;
-        let (_, letters) = page.split_once("<code>").expect("letters");
-        let (letters, _) = letters.split_once("</code>").expect("an end");
+        let page = person.open(mesh, link)?.page;
+        let (letters, _) = between(&page, "<code>", "</code>")?;
         let code = mesh.host(host).command("python3");
-        let code = code.args(["-c", CODE, &letters.replace(' ', "")]).succeed();
-        let code = code.expect("python3, of the package python3").stdout;
+        let code = code
+            .args(["-c", CODE, &letters.replace(' ', "")])
+            .succeed()?;
         let fields = [
             ("password", PASSWORD),
             ("repeated", PASSWORD),
-            ("code", code.trim()),
+            ("code", code.stdout.trim()),
         ];
-        let answer = person.submit(mesh, &link, &page, &fields);
-        assert_eq!(answer.status, 303, "{}", answer.page);
-        person
+        let answer = person.submit(mesh, link, &page, &fields)?;
+        match answer.status {
+            303 => Ok(person),
+            _ => Err(strange(&answer.page)),
+        }
     }
 
     /// Opens a page.
-    pub(crate) fn open(&self, mesh: &Mesh, url: &str) -> Answer {
+    ///
+    /// # Errors
+    /// [`LabError::Failed`] when control does not answer.
+    pub fn open(&self, mesh: &Mesh, url: &str) -> Result<Page> {
         run(self.curl(mesh).arg(url))
     }
 
     /// Opens a page, and presses a button there.
-    pub(crate) fn press(&self, mesh: &Mesh, url: &str, name: &str, value: &str) -> Answer {
-        let opened = self.open(mesh, url);
-        assert_eq!(opened.status, 200, "{}", opened.page);
-        self.submit(mesh, url, &opened.page, &[(name, value)])
+    ///
+    /// # Errors
+    /// As [`Self::open`], and when there is no such page.
+    pub fn press(&self, mesh: &Mesh, url: &str, name: &str, value: &str) -> Result<Page> {
+        let opened = self.open(mesh, url)?;
+        match opened.status {
+            200 => self.submit(mesh, url, &opened.page, &[(name, value)]),
+            _ => Err(strange(&opened.page)),
+        }
     }
 
-    fn submit(&self, mesh: &Mesh, url: &str, page: &str, fields: &[(&str, &str)]) -> Answer {
+    /// Sends a form of a page that was opened.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn submit(
+        &self,
+        mesh: &Mesh,
+        url: &str,
+        page: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<Page> {
         let mut curl = self.curl(mesh);
         curl = curl.args(["-H", &format!("origin: {}", self.origin)]);
-        let hidden = hidden(page);
+        let hidden = hidden(page)?;
         let hidden = hidden
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()));
@@ -93,22 +120,36 @@ impl Person {
     }
 }
 
-fn run(curl: HostCommand) -> Answer {
-    let output = curl.succeed().expect("curl, of the package curl");
-    let (page, status) = output.stdout.rsplit_once('\n').expect("a status");
-    Answer {
-        status: status.parse().expect("a number"),
+fn run(curl: HostCommand) -> Result<Page> {
+    let output = curl.succeed()?;
+    let split = output.stdout.rsplit_once('\n');
+    let status = split.and_then(|(page, status)| Some((page, status.parse().ok()?)));
+    let (page, status) = status.ok_or_else(|| strange(&output.stdout))?;
+    Ok(Page {
+        status,
         page: page.to_owned(),
-    }
+    })
 }
 
-fn hidden(page: &str) -> BTreeMap<String, String> {
+fn hidden(page: &str) -> Result<BTreeMap<String, String>> {
     let inputs = page.split("<input type=\"hidden\" name=\"").skip(1);
     let field = |input: &str| {
-        let (name, rest) = input.split_once('"').expect("a name");
-        let value = rest.strip_prefix(" value=\"").expect("a value");
-        let (value, _) = value.split_once('"').expect("an end");
-        (name.to_owned(), value.to_owned())
+        let (name, rest) = between(input, "", "\"")?;
+        let (value, _) = between(rest, " value=\"", "\"")?;
+        Ok((name.to_owned(), value.to_owned()))
     };
     inputs.map(field).collect()
+}
+
+/// What stands between two texts, and what comes after.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Result<(&'a str, &'a str)> {
+    let rest = text.split_once(before).map(|(_, rest)| rest);
+    let found = rest.and_then(|rest| rest.split_once(after));
+    found.ok_or_else(|| strange(text))
+}
+
+fn strange(page: &str) -> LabError {
+    LabError::Failed(format!(
+        "control's page is another one than expected: {page}"
+    ))
 }

@@ -10,11 +10,13 @@ use crate::error::Doing;
 use crate::programs;
 use crate::{LabError, Result};
 
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 10] = [
+    ("curl", "curl"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
     ("ps", "procps"),
+    ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("ssh", "openssh-client"),
     ("useradd", "passwd"),
