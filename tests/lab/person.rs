@@ -66,6 +66,12 @@ impl Person {
         }
     }
 
+    /// The file on the host with the browser's cookies, as curl keeps them.
+    #[must_use]
+    pub fn cookies(&self) -> &str {
+        &self.cookies
+    }
+
     /// Opens a page.
     ///
     /// # Errors

@@ -17,9 +17,17 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 
 /// Measures both servers by turns, so that both meet the same load of the machine. The first turn
 /// warms up and is left out.
-pub(crate) fn by_turns(mut once: impl FnMut(Server) -> Result<f64>) -> Result<(f64, f64)> {
+pub(crate) fn by_turns(once: impl FnMut(Server) -> Result<f64>) -> Result<(f64, f64)> {
+    turns(TURNS, once)
+}
+
+/// The same with so many turns.
+pub(crate) fn turns(
+    count: usize,
+    mut once: impl FnMut(Server) -> Result<f64>,
+) -> Result<(f64, f64)> {
     let mut turns = Vec::new();
-    for _ in 0..=TURNS {
+    for _ in 0..=count {
         turns.push((once(Server::Meshd)?, once(Server::Sshd)?));
     }
     let (ours, theirs) = turns.into_iter().skip(1).unzip();

@@ -4,6 +4,7 @@
 
 mod ansible;
 mod bulk;
+mod checks;
 mod client;
 mod cpu;
 mod cuts;
@@ -44,9 +45,10 @@ struct Table {
     measure: fn(&Mesh) -> Result<()>,
 }
 
-const TABLES: [Table; 11] = [
+const TABLES: [Table; 12] = [
     table("logins", Place::Plain, logins::measure),
     table("steps", Place::Plain, steps::measure),
+    table("checks", Place::Plain, checks::measure),
     table("cuts", Place::Plain, cuts::measure),
     table("tunnel", Place::Plain, tunnel::measure),
     table("ansible", Place::Plain, ansible::measure),
