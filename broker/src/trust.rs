@@ -9,6 +9,7 @@ use meshd_contract::check::CheckGrant;
 use meshd_contract::document::Version;
 use meshd_contract::identity::NodeId;
 use meshd_contract::key::PublicKey;
+use meshd_contract::keyring::{Keyring, MAX_ROTATIONS_BYTES};
 use meshd_contract::paths;
 use meshd_contract::peer_document::PeerDocument;
 use meshd_contract::signed::{self, Expected, MAX_DOCUMENT_BYTES, SignedError};
@@ -46,8 +47,8 @@ pub enum TrustError {
     /// A check grant is not to be believed.
     #[error("the check grant is refused: {0}")]
     Grant(#[source] SignedError),
-    /// The highest version seen cannot be kept.
-    #[error("cannot keep the version of the peer document in {path}: {source}")]
+    /// What was seen cannot be kept.
+    #[error("cannot keep the newest version and key of control in {path}: {source}")]
     Seen {
         /// The file.
         path: String,
@@ -63,6 +64,8 @@ pub struct Files {
     pub trust: PathBuf,
     /// The newest peer document, written by the manager.
     pub peer_document: PathBuf,
+    /// The rotations of control's key, written by the manager.
+    pub key_rotations: PathBuf,
     /// Root's own directory.
     pub state: PathBuf,
 }
@@ -72,17 +75,48 @@ impl Default for Files {
         Self {
             trust: paths::TRUST.into(),
             peer_document: paths::PEER_DOCUMENT.into(),
+            key_rotations: paths::KEY_ROTATIONS.into(),
             state: paths::BROKER_STATE.into(),
         }
     }
 }
 
-/// The highest version of the peer document that this node has acted on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What this node has acted on: nothing older counts any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
+    /// The key that root had pinned.
     control_key: PublicKey,
     node: NodeId,
+    /// The highest version of the peer document.
     version: Version,
+    /// Where the rotations of the pinned key have led to; none where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keys: Option<Keyring>,
+}
+
+impl Seen {
+    /// Nothing yet.
+    fn nothing(trust: &Trust) -> Self {
+        Self {
+            control_key: trust.control_key,
+            node: trust.node,
+            version: Version(0),
+            keys: None,
+        }
+    }
+
+    /// Whether this was seen as what `trust` names: by the key that was pinned then, or by the one
+    /// that has taken its place.
+    fn is_of(&self, trust: &Trust) -> bool {
+        let replaced = self.keys.as_ref().map(Keyring::current);
+        let known = [Some(&self.control_key), replaced];
+        self.node == trust.node && known.contains(&Some(&trust.control_key))
+    }
+
+    fn keyring(&self) -> Keyring {
+        let pinned = || Keyring::from(self.control_key);
+        self.keys.clone().unwrap_or_else(pinned)
+    }
 }
 
 impl Files {
@@ -93,8 +127,8 @@ impl Files {
     pub fn peer_document(&self, now: Timestamp) -> Result<PeerDocument, TrustError> {
         let trust = self.pinned()?;
         self.locked(|seen_path| {
-            let seen = read_seen(seen_path, &trust)?;
-            let document = self.verified(&trust, seen.version, now)?;
+            let seen = self.newest_seen(seen_path, &trust)?;
+            let document = self.verified(&seen, seen.version, now)?;
             remember(seen_path, seen, document.header.version)?;
             Ok(document)
         })
@@ -112,9 +146,10 @@ impl Files {
         now: Timestamp,
     ) -> Result<(PeerDocument, Option<TrustError>), TrustError> {
         let trust = self.pinned()?;
-        let document = self.verified(&trust, than, now)?;
+        let seen = self.seen(&trust).unwrap_or_else(|_| Seen::nothing(&trust));
+        let document = self.verified(&seen, than, now)?;
         let remembered = self.locked(|seen_path| {
-            let seen = read_seen(seen_path, &trust)?;
+            let seen = self.newest_seen(seen_path, &trust)?;
             remember(seen_path, seen, document.header.version)
         });
         Ok((document, remembered.err()))
@@ -131,12 +166,45 @@ impl Files {
             now,
             at_least: Version(0),
         };
-        signed::open(text.as_bytes(), &trust.control_key, &expected).map_err(TrustError::Grant)
+        let keyring = self.seen(&trust)?.keyring();
+        signed::open(text.as_bytes(), keyring.at(now), &expected).map_err(TrustError::Grant)
+    }
+
+    /// What was seen, with the rotations since then, which are written down: a key that was replaced
+    /// must not come back, whatever comes next. To be called with the lock.
+    fn newest_seen(&self, seen_path: &Path, trust: &Trust) -> Result<Seen, TrustError> {
+        let mut seen = read_seen(seen_path, trust)?;
+        if self.follow_rotations(&mut seen) {
+            write_seen(seen_path, &seen)?;
+        }
+        Ok(seen)
+    }
+
+    /// The same for one who writes nothing down.
+    fn seen(&self, trust: &Trust) -> Result<Seen, TrustError> {
+        let mut seen = read_seen(&self.seen_path(), trust)?;
+        self.follow_rotations(&mut seen);
+        Ok(seen)
+    }
+
+    /// Takes the key that has taken the place of the newest one that was seen, as often as that has
+    /// happened; whether it has.
+    fn follow_rotations(&self, seen: &mut Seen) -> bool {
+        // The manager's file is worth what control's keys have signed in it, and nothing otherwise.
+        let Ok(list) = state_file::read_regular(&self.key_rotations, MAX_ROTATIONS_BYTES) else {
+            return false;
+        };
+        let mut keyring = seen.keyring();
+        let followed = !keyring.follow_list(&list).is_empty();
+        if followed {
+            seen.keys = Some(keyring);
+        }
+        followed
     }
 
     fn verified(
         &self,
-        trust: &Trust,
+        seen: &Seen,
         at_least: Version,
         now: Timestamp,
     ) -> Result<PeerDocument, TrustError> {
@@ -147,11 +215,11 @@ impl Files {
             },
         )?;
         let expected = Expected {
-            node: trust.node,
+            node: seen.node,
             now,
             at_least,
         };
-        Ok(signed::open(&text, &trust.control_key, &expected)?)
+        Ok(signed::open(&text, seen.keyring().at(now), &expected)?)
     }
 
     fn pinned(&self) -> Result<Trust, TrustError> {
@@ -181,7 +249,11 @@ impl Files {
             .open(&path)
             .map_err(failed)?;
         let _lock = lock(file).map_err(|errno| failed(errno.into()))?;
-        work(&self.state.join("seen.json"))
+        work(&self.seen_path())
+    }
+
+    fn seen_path(&self) -> PathBuf {
+        self.state.join("seen.json")
     }
 }
 
@@ -206,7 +278,11 @@ fn remember(path: &Path, seen: Seen, version: Version) -> Result<(), TrustError>
     if version <= seen.version {
         return Ok(());
     }
-    let json = serde_json::to_vec(&Seen { version, ..seen }).map_err(io::Error::from);
+    write_seen(path, &Seen { version, ..seen })
+}
+
+fn write_seen(path: &Path, seen: &Seen) -> Result<(), TrustError> {
+    let json = serde_json::to_vec(seen).map_err(io::Error::from);
     json.and_then(|json| state_file::replace(path, &json, 0o600))
         .map_err(|source| TrustError::Seen {
             path: show(path),
@@ -216,22 +292,17 @@ fn remember(path: &Path, seen: Seen, version: Version) -> Result<(), TrustError>
 
 /// A file that is missing means that nothing was seen; one that cannot be read must not.
 fn read_seen(path: &Path, trust: &Trust) -> Result<Seen, TrustError> {
-    let nothing = Seen {
-        control_key: trust.control_key,
-        node: trust.node,
-        version: Version(0),
-    };
+    let nothing = Seen::nothing(trust);
     let seen = match state_file::read_roots(path, 4096) {
         Ok(text) => serde_json::from_slice::<Seen>(&text).map_err(io::Error::from),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(nothing.clone()),
         Err(error) => Err(error),
     };
     let seen = seen.map_err(|source| TrustError::Seen {
         path: show(path),
         source,
     })?;
-    let same_mesh = (seen.control_key, seen.node) == (trust.control_key, trust.node);
-    Ok(if same_mesh { seen } else { nothing })
+    Ok(if seen.is_of(trust) { seen } else { nothing })
 }
 
 fn show(path: &Path) -> String {
@@ -241,6 +312,7 @@ fn show(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use meshd_contract::key::PrivateKey;
+    use meshd_contract::keyring::{KeyRotation, write_rotations};
 
     use super::*;
     use crate::authorize::tests::document_for_alice;
@@ -263,6 +335,7 @@ mod tests {
             let files = Files {
                 trust: directory.path().join("trust.json"),
                 peer_document: directory.path().join("peers.signed"),
+                key_rotations: directory.path().join("key-rotations.json"),
                 state: directory.path().to_owned(),
             };
             let control = PrivateKey::from_seed(&[1; 32]);
@@ -289,6 +362,21 @@ mod tests {
             document.header.version = Version(version);
             let text = signed::seal(&document, signer).expect("seals");
             state_file::replace(&self.files.peer_document, text.as_bytes(), 0o644).expect("writes");
+        }
+
+        /// Rotations from one key to another; each ends the old key at second 50.
+        fn rotate(&self, rotations: &[(&PrivateKey, &PrivateKey)]) {
+            let sealed = rotations.iter().map(|(old, new)| {
+                let rotation = KeyRotation {
+                    old_key: old.public(),
+                    new_key: new.public(),
+                    issued_at: Timestamp(1),
+                    old_ends_at: Timestamp(50),
+                };
+                rotation.seal(old).expect("seals")
+            });
+            let list = write_rotations(&sealed.collect::<Vec<_>>()).expect("writes");
+            state_file::replace(&self.files.key_rotations, &list, 0o644).expect("writes");
         }
 
         fn read(&self, now: u64) -> Result<u64, TrustError> {
@@ -340,6 +428,88 @@ mod tests {
         host.pin(&other, 1);
         host.bring(2, &other);
         assert_eq!(host.read(1).expect("is believed"), 2);
+    }
+
+    #[test]
+    fn a_key_that_was_replaced_ends_and_does_not_come_back() {
+        let host = Host::joined();
+        let [next, thief] = [2, 3].map(|seed| PrivateKey::from_seed(&[seed; 32]));
+        host.bring(7, &host.control);
+        host.rotate(&[(&host.control, &next)]);
+        assert_eq!(host.read(49).expect("its time is not over"), 7);
+        let ended = host.read(50);
+        assert!(matches!(
+            ended,
+            Err(TrustError::Refused(SignedError::Signature))
+        ));
+        host.bring(8, &next);
+        assert_eq!(host.read(50).expect("is believed"), 8);
+
+        host.rotate(&[(&host.control, &thief)]);
+        host.bring(9, &thief);
+        assert!(host.read(50).is_err(), "the old key names nobody any more");
+        host.bring(9, &host.control);
+        assert!(host.read(50).is_err(), "nor does it sign");
+        host.rotate(&[]);
+        assert!(host.read(50).is_err(), "nor when the rotation is hidden");
+        host.bring(9, &next);
+        assert_eq!(host.read(50).expect("is believed"), 9);
+    }
+
+    #[test]
+    fn a_host_that_missed_rotations_follows_them_all() {
+        let host = Host::joined();
+        let [second, third] = [2, 3].map(|seed| PrivateKey::from_seed(&[seed; 32]));
+        host.rotate(&[(&host.control, &second), (&second, &third)]);
+        host.bring(7, &third);
+        assert_eq!(host.read(60).expect("is believed"), 7);
+        let grant = host.files.check_grant("", Timestamp(60));
+        assert!(matches!(grant, Err(TrustError::Grant(_))));
+    }
+
+    #[test]
+    fn a_rotation_is_remembered_even_if_the_document_is_refused() {
+        let host = Host::joined();
+        let next = PrivateKey::from_seed(&[2; 32]);
+        host.bring(7, &PrivateKey::from_seed(&[9; 32]));
+        host.rotate(&[(&host.control, &next)]);
+        assert!(host.read(60).is_err());
+        host.rotate(&[]);
+        host.bring(7, &host.control);
+        assert!(host.read(60).is_err());
+    }
+
+    #[test]
+    fn whoever_pins_the_new_key_goes_on_where_the_old_one_was() {
+        let host = Host::joined();
+        let next = PrivateKey::from_seed(&[2; 32]);
+        host.rotate(&[(&host.control, &next)]);
+        host.bring(7, &next);
+        assert_eq!(host.read(1).expect("is believed"), 7);
+        host.pin(&next, 1);
+        host.bring(6, &next);
+        let refused = host.read(1).expect_err("is older").to_string();
+        assert!(refused.contains("version 6"), "{refused}");
+        host.pin(&host.control, 1);
+        let refused = host.read(1).expect_err("is older").to_string();
+        assert!(refused.contains("version 6"), "{refused}");
+    }
+
+    #[test]
+    fn a_session_learns_of_a_rotation_that_no_login_has_seen() {
+        let host = Host::joined();
+        let next = PrivateKey::from_seed(&[2; 32]);
+        host.bring(7, &host.control);
+        assert_eq!(host.read(1).expect("is believed"), 7);
+        host.rotate(&[(&host.control, &next)]);
+        host.bring(8, &next);
+        let newer = host.files.newer_document(Version(7), Timestamp(60));
+        let (document, remembered) = newer.expect("is believed");
+        assert_eq!(document.header.version, Version(8));
+        assert!(remembered.is_none());
+        host.rotate(&[]);
+        host.bring(9, &host.control);
+        assert!(host.read(60).is_err(), "what it learned is kept");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod helper;
 pub mod host_key;
 pub mod identity;
 pub mod key;
+pub mod keyring;
 pub mod log;
 pub mod login;
 pub mod login_event;

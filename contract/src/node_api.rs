@@ -3,6 +3,7 @@
 //! | request | body | answer |
 //! |---|---|---|
 //! | `GET /v1/identity` | | a text signed by control ([`Identity`], kind [`Identity::KIND`]) |
+//! | `GET /v1/keys` | | every rotation of control's key, a list for [`crate::keyring::Keyring::follow_list`] |
 //! | `POST /v1/register` | [`RegisterRequest`] | [`RegisterResponse`] |
 //! | `POST /v1/join` | [`JoinRequest`] | [`JoinAnswer`] |
 //! | `POST /v1/join/wait` | [`JoinWait`] | [`JoinAnswer`], within ten seconds |
@@ -17,17 +18,19 @@
 //! | `GET /v1/documents` | | server-sent events, see below |
 //! | `POST /v1/logout` | | 204; the node is gone |
 //!
-//! All but the first are signed by the node: [`request_text`] under the headers [`NODE_HEADER`],
+//! All but the first two are signed by the node: [`request_text`] under the headers [`NODE_HEADER`],
 //! [`TIME_HEADER`], [`SIGNATURE_HEADER`] (base64). A registering node has no number yet and sends
-//! none; its signature is checked with the key in the body. So does one that asks to join. A request that changes something counts
-//! once: the same text under the same time is refused as `replayed` (409), so that a node which
-//! repeats itself within a second waits for the next one.
+//! none; its signature is checked with the key in the body. So does one that asks to join. A request
+//! that changes something counts once: the same text under the same time is refused as `replayed`
+//! (409), so that a node which repeats itself within a second waits for the next one.
 //!
 //! The stream's events are named after the kinds of documents, their data is the signed text, and
 //! their id is `PEERS.NETWORK`, the two versions that the node has seen by then. A client that
-//! resumes sends it as `Last-Event-ID` and gets only what is newer. A comment every 15 seconds
-//! keeps the stream alive. A deleted node gets its last documents, without peers and rules, then
-//! its stream ends, and its requests are refused as `node-gone` (410). Errors are [`Problem`]s.
+//! resumes sends it as `Last-Event-ID` and gets only what is newer. Rotations of control's key, of
+//! the kind [`crate::keyring::KeyRotation::KIND`], come before the documents that the new key signs,
+//! and have no id. A comment every 15 seconds keeps the stream alive. A deleted node gets its last
+//! documents, without peers and rules, then its stream ends, and its requests are refused as
+//! `node-gone` (410). Errors are [`Problem`]s.
 
 use std::net::SocketAddr;
 

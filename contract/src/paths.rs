@@ -13,8 +13,12 @@ pub const MANAGER_STATE: &str = "/var/lib/meshd";
 pub const PEER_DOCUMENT: &str = "/var/lib/meshd/peers.signed";
 /// The newest network document, as signed.
 pub const NETWORK_DOCUMENT: &str = "/var/lib/meshd/network.signed";
+/// The rotations of control's key since the one that was pinned, as signed: a list for
+/// [`crate::keyring::Keyring::follow_list`].
+pub const KEY_ROTATIONS: &str = "/var/lib/meshd/key-rotations.json";
 
-/// The broker's state directory: its own host key, the highest version seen; root's alone.
+/// The broker's state directory: its own host key, the highest version and the newest control key
+/// seen; root's alone.
 pub const BROKER_STATE: &str = "/var/lib/meshd-ssh";
 /// The broker's run directory.
 pub const BROKER_RUN: &str = "/run/meshd-ssh";

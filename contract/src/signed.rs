@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::document::{Document, Version};
 use crate::identity::NodeId;
 use crate::key::{PrivateKey, PublicKey};
+use crate::keyring::Keys;
 use crate::time::Timestamp;
 
 /// The longest document that is opened, in bytes.
@@ -36,8 +37,8 @@ pub enum SignedError {
     /// Not the three parts, or a document of another kind or format.
     #[error("the text is no signed document of the kind {0:?}")]
     Form(&'static str),
-    /// The signature does not fit the text and the pinned control key.
-    #[error("the signature is not of the pinned control key")]
+    /// The signature does not fit the text and the keys that count.
+    #[error("the signature is not of a key of control that counts here")]
     Signature,
     /// Signed by control, but not readable by this release.
     #[error("the document cannot be read by this release of meshd: {0}")]
@@ -71,17 +72,17 @@ pub fn seal<D: Document>(document: &D, key: &PrivateKey) -> Result<String, serde
     Ok(seal_text(D::KIND, &serde_json::to_string(document)?, key))
 }
 
-/// Opens a document for the node and time in `expected`.
+/// Opens a document that one of `keys` has signed, for the node and time in `expected`.
 ///
 /// # Errors
 /// [`SignedError`], the first that applies in the order: form, signature, content, node,
 /// version, expiry.
-pub fn open<D: Document>(
+pub fn open<'a, D: Document>(
     text: &[u8],
-    key: &PublicKey,
+    keys: impl Into<Keys<'a>>,
     expected: &Expected,
 ) -> Result<D, SignedError> {
-    let document: D = body(text, key)?;
+    let document: D = body(text, keys)?;
     let header = document.header();
     if header.node != expected.node {
         return Err(SignedError::WrongNode {
@@ -105,9 +106,15 @@ pub fn open<D: Document>(
 ///
 /// # Errors
 /// [`SignedError`] for form, signature or content.
-pub fn body<D: Document>(text: &[u8], key: &PublicKey) -> Result<D, SignedError> {
-    let body = verified_body(D::KIND, text, key)?;
-    serde_json::from_slice(body).map_err(|error| SignedError::Body(error.to_string()))
+pub fn body<'a, D: Document>(text: &[u8], keys: impl Into<Keys<'a>>) -> Result<D, SignedError> {
+    let mut verified = Err(SignedError::Signature);
+    for key in keys.into() {
+        verified = verified_body(D::KIND, text, key);
+        if verified != Err(SignedError::Signature) {
+            break;
+        }
+    }
+    serde_json::from_slice(verified?).map_err(|error| SignedError::Body(error.to_string()))
 }
 
 /// Signs a text that is not for one node, such as control's identity.
