@@ -4,4 +4,5 @@ pub mod cli;
 pub mod known_hosts;
 pub mod local_api;
 pub mod manager;
+pub mod regular_file;
 pub mod session;

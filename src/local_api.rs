@@ -84,7 +84,7 @@ pub enum Request {
 pub struct Join {
     /// `https://HOST[:PORT]`.
     pub control: String,
-    /// The only key that control may have.
+    /// The key that control must have, or have handed its place over from.
     pub control_key: PublicKey,
     /// The secret that permits it; none to use the mesh that the node has joined before, and to
     /// ask a person.
@@ -117,6 +117,10 @@ pub enum Response {
     Identity {
         /// The key that control proved to have.
         control_key: PublicKey,
+        /// The rotations that it tells of, not verified; a list for
+        /// [`meshd_contract::keyring::Keyring::follow_all`].
+        #[serde(default)]
+        rotations: Vec<String>,
     },
     /// To [`Request::Up`] and [`Request::AwaitJoin`].
     Joined(Joined),
@@ -157,7 +161,7 @@ pub struct Joined {
     pub node: NodeId,
     /// Its name.
     pub name: NodeName,
-    /// The key of its control server.
+    /// The key that it has pinned for its control server.
     pub control_key: PublicKey,
     /// It is nobody's peer until an administrator has approved it; known only right after it has
     /// joined.

@@ -3,9 +3,6 @@
 //! It reads files and asks no process: ssh to any host waits for it. Which hosts are the mesh's is
 //! the manager's word; their keys count only as control has signed them, held against root's pin.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,11 +11,12 @@ use meshd_contract::document::Version;
 use meshd_contract::network_document::NetworkDocument;
 use meshd_contract::paths;
 use meshd_contract::signed::{self, Expected, MAX_DOCUMENT_BYTES};
-use nix::fcntl::OFlag;
 
 use super::{CliError, print, tell, up};
 use crate::known_hosts::{self, Wanted};
 use crate::manager::control::clock;
+use crate::manager::control_keys;
+use crate::regular_file;
 
 #[derive(Debug, Args)]
 pub(super) struct KnownHosts {
@@ -62,7 +60,8 @@ pub(super) fn run(socket: &Path, asked: &KnownHosts) -> Result<ExitCode, CliErro
 
 /// Whether the mesh that is in use has a host of this name or address whose keys are known.
 fn is_known(socket: &Path, host: &str) -> bool {
-    let hosts = read(&known_hosts::hosts_file(socket)).unwrap_or_default();
+    let hosts = regular_file::read(&known_hosts::hosts_file(socket), MAX_DOCUMENT_BYTES);
+    let hosts = hosts.unwrap_or_default();
     known_hosts::lists(&String::from_utf8_lossy(&hosts), host)
 }
 
@@ -84,28 +83,16 @@ fn document() -> Result<NetworkDocument, CliError> {
         reason,
     };
     let pin = up::read_trust(paths::TRUST.as_ref())?.ok_or(CliError::NoMesh)?;
-    let text = read(path).map_err(|error| unusable(error.to_string()))?;
+    let text = regular_file::read(path, MAX_DOCUMENT_BYTES)
+        .map_err(|error| unusable(error.to_string()))?;
+    let now = clock::now();
+    let keys = control_keys::load(paths::MANAGER_STATE.as_ref(), pin.control_key);
     let expected = Expected {
         node: pin.node,
-        now: clock::now(),
+        now,
         at_least: Version(0),
     };
-    signed::open(&text, &pin.control_key, &expected).map_err(|error| unusable(error.to_string()))
-}
-
-/// A regular file of an account that is not trusted: nothing else may keep ssh waiting.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let mut bytes = Vec::new();
-    let longest = MAX_DOCUMENT_BYTES as u64 + 1;
-    file.take(longest).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    signed::open(&text, keys.at(now), &expected).map_err(|error| unusable(error.to_string()))
 }
 
 fn print_lines(document: &NetworkDocument, wanted: Wanted<'_>) -> Result<(), CliError> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use meshd_contract::identity::NodeName;
 use meshd_contract::key::PublicKey;
+use meshd_contract::keyring::Keyring;
 use meshd_contract::paths;
 use meshd_contract::trust::Trust;
 
@@ -13,6 +14,7 @@ use super::{CliError, host, join_page, print, tell};
 use crate::local_api::{Join, Joined, Request, Response, Status};
 use crate::manager::atomic;
 use crate::manager::broker::is_socket;
+use crate::manager::control_keys;
 
 #[derive(Debug, Args)]
 pub(super) struct Up {
@@ -66,10 +68,12 @@ pub(super) fn run(socket: &Path, up: &Up) -> Result<(), CliError> {
         Some(control) => Some(wish(&mut client, up, control, pinned.as_ref())?),
         None => None,
     };
+    let wished_key = join.as_ref().map(|join| join.control_key);
     let joined = join_mesh(&mut client, join)?;
-    let insisted = up
-        .control_key
-        .or(pinned.as_ref().map(|pinned| pinned.control_key));
+    let insisted = match wished_key {
+        Some(key) => Some(key),
+        None => insisted_key(up.control_key, pinned.as_ref()),
+    };
     write_trust(&up.trust, insisted, pinned.as_ref(), &joined)?;
     let status = match client.ask(&Request::Await)? {
         Response::Status(status) => status,
@@ -125,11 +129,9 @@ fn wish(
         None => host::node_name()?,
     };
     let control_key = match (up.control_key, pinned) {
-        (Some(given), Some(pinned)) if given != pinned.control_key => {
-            return Err(other_trust(&pinned.control_key, control, &given));
-        }
-        (Some(key), _) => key,
-        (None, pinned) => found_key(client, control, pinned)?,
+        (Some(given), None) => given,
+        (Some(given), Some(pinned)) if given == pinned.control_key => given,
+        (given, pinned) => found_key(client, control, given, pinned)?,
     };
     Ok(Join {
         control: control.to_owned(),
@@ -149,24 +151,34 @@ fn with_prefix(tag: &str) -> String {
     }
 }
 
-/// The key that control has now: the pinned one, or one that is trusted on first use.
+/// The key to believe control by: the pinned one, where control has it or has handed its place over
+/// to the one that it has now, or one that is trusted on first use.
 fn found_key(
     client: &mut Client,
     control: &str,
+    given: Option<PublicKey>,
     pinned: Option<&Trust>,
 ) -> Result<PublicKey, CliError> {
     let request = Request::Identify {
         control: control.to_owned(),
     };
-    let found = match client.ask(&request)? {
-        Response::Identity { control_key } => control_key,
+    let (found, rotations) = match client.ask(&request)? {
+        Response::Identity {
+            control_key,
+            rotations,
+        } => (control_key, rotations),
         other => return Err(unexpected(&other)),
     };
     match pinned {
-        Some(pinned) if pinned.control_key != found => {
-            Err(other_trust(&pinned.control_key, control, &found))
+        Some(pinned) => {
+            let mut keys = known_keys(pinned.control_key);
+            keys.follow_all(rotations);
+            let named = given.unwrap_or(found);
+            match *keys.current() == named {
+                true => Ok(pinned.control_key),
+                false => Err(other_trust(&pinned.control_key, control, &named)),
+            }
         }
-        Some(_) => Ok(found),
         None => {
             tell(&format!(
                 "Trusting the control server at {control} with the key {} ({found}).",
@@ -175,6 +187,26 @@ fn found_key(
             Ok(found)
         }
     }
+}
+
+/// What root insists on where nobody is asked: what it says now, or what it has pinned, if control
+/// has handed that one's place over.
+fn insisted_key(given: Option<PublicKey>, pinned: Option<&Trust>) -> Option<PublicKey> {
+    let pinned = pinned.map(|pinned| pinned.control_key);
+    match (given, pinned) {
+        (Some(given), Some(pinned)) if is_now(pinned, &given) => Some(pinned),
+        (given, pinned) => given.or(pinned),
+    }
+}
+
+/// Whether the key `key` of control has been handed over to `now`, or is the same.
+fn is_now(key: PublicKey, now: &PublicKey) -> bool {
+    key == *now || known_keys(key).current() == now
+}
+
+/// By the rotations that the manager has kept.
+fn known_keys(pinned: PublicKey) -> Keyring {
+    control_keys::load(paths::MANAGER_STATE.as_ref(), pinned)
 }
 
 fn other_trust(pinned: &PublicKey, control: &str, found: &PublicKey) -> CliError {
@@ -220,14 +252,13 @@ fn write_trust(
     joined: &Joined,
 ) -> Result<(), CliError> {
     let trust = Trust {
-        control_key: joined.control_key,
+        control_key: insisted.unwrap_or(joined.control_key),
         node: joined.node,
     };
-    if let Some(insisted) = insisted
-        && insisted != trust.control_key
-    {
+    let (insisted, has) = (trust.control_key, joined.control_key);
+    if !is_now(insisted, &has) && !is_now(has, &insisted) {
         let control = "the control server that this host has joined";
-        return Err(other_trust(&insisted, control, &trust.control_key));
+        return Err(other_trust(&insisted, control, &has));
     }
     if pinned == Some(&trust) {
         return Ok(());

@@ -7,7 +7,8 @@ use super::api::Call;
 use super::control::connection::identify;
 use super::control::log_out;
 use super::control::url::ControlUrl;
-use super::daemon::{Daemon, Done, UP_DEADLINE, credentials};
+use super::control_keys;
+use super::daemon::{Daemon, Done, UP_DEADLINE};
 use super::documents::Documents;
 use super::error::Error;
 use super::firewalls;
@@ -78,7 +79,10 @@ impl Daemon {
         self.tasks.spawn(async move {
             let found = async { identify(&control.parse::<ControlUrl>()?).await };
             let answer = match found.await {
-                Ok(control_key) => Response::Identity { control_key },
+                Ok((control_key, rotations)) => Response::Identity {
+                    control_key,
+                    rotations,
+                },
                 Err(e) => error(&e),
             };
             send(reply, answer);
@@ -170,7 +174,7 @@ impl Daemon {
             let outcome = tokio::select! {
                 outcome = join::wait(&options, pending.clone()) => outcome,
                 () = reply.closed() => {
-                    if let Err(error) = join::leave(&pending).await {
+                    if let Err(error) = join::leave(&options, &pending).await {
                         tracing::debug!(%error, "control was not told that nobody waits any more");
                     }
                     Err(Error::NotLetIn)
@@ -236,9 +240,10 @@ impl Daemon {
         let Some((state, membership)) = self.membership() else {
             return send(reply, error(&Error::NotJoined));
         };
+        let credentials = self.credentials(&state, &membership);
         self.tasks.spawn(async move {
             let told = async {
-                let (server, credentials) = credentials(&state, &membership)?;
+                let (server, credentials) = credentials?;
                 log_out(&server, &credentials).await
             };
             Done::LoggedOut(told.await, reply)
@@ -337,7 +342,9 @@ impl Daemon {
             repairs: self.repairs.status(),
             control: self.state.as_ref().map(|state| Control {
                 url: state.control.clone(),
-                fingerprint: state.control_key.fingerprint(),
+                fingerprint: control_keys::load(&self.options.state, state.control_key)
+                    .current()
+                    .fingerprint(),
                 connected: self.connected,
             }),
             node: document.map(status::own_node),

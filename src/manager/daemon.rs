@@ -243,14 +243,34 @@ impl Daemon {
             self.documents = Some(documents);
         }
         self.follow(&state, &membership);
-        let contact = credentials(&state, &membership)
-            .map(|(server, credentials)| Contact {
+        self.set_contact();
+        self.refresh().await;
+    }
+
+    /// Tells those who ask control about logins where it is, and which keys it has.
+    pub(super) fn set_contact(&self) {
+        let contact = self.membership().and_then(|(state, membership)| {
+            let (server, credentials) = self.credentials(&state, &membership).ok()?;
+            Some(Contact {
                 server,
                 credentials,
             })
-            .ok();
+        });
         self.service.checks.set_contact(contact);
-        self.refresh().await;
+    }
+
+    /// What a node's requests need.
+    pub(super) fn credentials(
+        &self,
+        state: &State,
+        membership: &Membership,
+    ) -> Result<(Server, Credentials), Error> {
+        let server = state.server(&self.options.state)?;
+        let credentials = Credentials {
+            key: state.node_key.signing_key(),
+            node: Some(membership.node),
+        };
+        Ok((server, credentials))
     }
 
     /// The state of a host that is a node.
@@ -384,22 +404,6 @@ impl Daemon {
             mesh.release().await;
         }
     }
-}
-
-/// What a node's requests need.
-pub(super) fn credentials(
-    state: &State,
-    membership: &Membership,
-) -> Result<(Server, Credentials), Error> {
-    let server = Server {
-        url: state.control.parse()?,
-        key: state.control_key,
-    };
-    let credentials = Credentials {
-        key: state.node_key.signing_key(),
-        node: Some(membership.node),
-    };
-    Ok((server, credentials))
 }
 
 fn expiry(document: &NetworkDocument) -> Option<String> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use meshd_contract::document::{Document, Version};
 use meshd_contract::identity::NodeId;
 use meshd_contract::key::PublicKey;
+use meshd_contract::keyring::{KeyRotation, Keyring};
 use meshd_contract::network_document::NetworkDocument;
 use meshd_contract::paths;
 use meshd_contract::peer_document::PeerDocument;
@@ -14,15 +15,19 @@ use meshd_contract::signed::{self, Expected, SignedError};
 use meshd_contract::time::Timestamp;
 
 use super::atomic;
+use super::control::clock;
 use super::control::stream::Versions;
+use super::control_keys;
 use super::error::Error;
 
 /// The documents in a directory.
 #[derive(Debug)]
 pub struct Documents {
+    directory: PathBuf,
     peers_path: PathBuf,
     network_path: PathBuf,
-    key: PublicKey,
+    pinned: PublicKey,
+    keys: Keyring,
     node: NodeId,
     peers: Option<Version>,
     network: Option<NetworkDocument>,
@@ -37,17 +42,21 @@ pub enum Change {
     Peers,
     /// There is a newer network document.
     Network,
+    /// Control signs with another key.
+    Keys,
 }
 
 impl Documents {
     /// Reads what an earlier run left; what cannot be believed is as good as absent.
     #[must_use]
-    pub fn load(directory: &Path, key: PublicKey, node: NodeId) -> Self {
+    pub fn load(directory: &Path, pinned: PublicKey, node: NodeId) -> Self {
         let (peers_path, network_path) = document_paths(directory);
         let mut documents = Self {
+            directory: directory.to_owned(),
             peers_path,
             network_path,
-            key,
+            pinned,
+            keys: control_keys::load(directory, pinned),
             node,
             peers: None,
             network: None,
@@ -66,7 +75,8 @@ impl Documents {
     pub fn clear(directory: &Path) -> Result<(), Error> {
         let (peers, network) = document_paths(directory);
         atomic::remove(&peers)?;
-        atomic::remove(&network)
+        atomic::remove(&network)?;
+        control_keys::clear(directory)
     }
 
     /// The network document, expired or not.
@@ -115,6 +125,14 @@ impl Documents {
                 self.network = Some(document);
                 Ok(Change::Network)
             }
+            KeyRotation::KIND => {
+                let rotations = vec![text.to_owned()];
+                if !control_keys::keep(&self.directory, self.pinned, rotations)? {
+                    return Ok(Change::None);
+                }
+                self.keys = control_keys::load(&self.directory, self.pinned);
+                Ok(Change::Keys)
+            }
             other => {
                 tracing::debug!(kind = other, "a kind of document that this release ignores");
                 Ok(Change::None)
@@ -133,7 +151,7 @@ impl Documents {
             now,
             at_least: seen.unwrap_or(Version(0)),
         };
-        signed::open(text, &self.key, &expected)
+        signed::open(text, self.keys.at(now), &expected)
     }
 
     /// An expired document still tells the version below which nothing counts.
@@ -147,8 +165,12 @@ impl Documents {
                 return None;
             }
         };
-        let opened = self.open(&text, None, Timestamp(0));
-        opened
+        let at_any_time = Expected {
+            node: self.node,
+            now: Timestamp(0),
+            at_least: Version(0),
+        };
+        signed::open(&text, self.keys.at(clock::now()), &at_any_time)
             .inspect_err(|error| {
                 tracing::warn!(path = %path.display(), %error, "a stored document is ignored");
             })
@@ -192,6 +214,10 @@ mod tests {
     }
 
     fn network(version: u64) -> String {
+        network_by(&key(), version)
+    }
+
+    fn network_by(signer: &PrivateKey, version: u64) -> String {
         let document = NetworkDocument {
             header: header(version),
             domain: "mesh.internal".to_owned(),
@@ -202,7 +228,7 @@ mod tests {
             filter: Vec::new(),
             key_expires_at: None,
         };
-        signed::seal(&document, &key()).expect("signs")
+        signed::seal(&document, signer).expect("signs")
     }
 
     fn peers(version: u64) -> String {
@@ -254,6 +280,27 @@ mod tests {
         assert_eq!(
             documents.take("network", &network(4), NOW).ok(),
             Some(Change::None)
+        );
+    }
+
+    #[test]
+    fn a_key_that_has_taken_the_pinned_ones_place_is_believed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut documents = load(directory.path());
+        let by_the_next = network_by(&control_keys::tests::key(2), 5);
+        assert!(documents.take("network", &by_the_next, NOW).is_err());
+        let rotation = control_keys::tests::rotation(1, 2);
+        let mut take =
+            |kind: &str, text: &str, now| documents.take(kind, text, Timestamp(now)).ok();
+        assert_eq!(take("network", &network(4), 99), Some(Change::Network));
+        assert_eq!(take("key-rotation", &rotation, 99), Some(Change::Keys));
+        assert_eq!(take("key-rotation", &rotation, 99), Some(Change::None));
+        assert_eq!(take("network", &by_the_next, 100), Some(Change::Network));
+        assert_eq!(take("network", &network(6), 100), None, "the old key ended");
+        assert_eq!(
+            load(directory.path()).versions().network,
+            Some(Version(5)),
+            "the next process believes it too"
         );
     }
 

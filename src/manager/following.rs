@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::control::clock;
 use super::control::stream::{self, FromControl, Versions};
-use super::daemon::{Daemon, credentials};
+use super::daemon::Daemon;
 use super::documents::{Change, Documents};
 use super::error::Error;
 use super::state::{Membership, State};
@@ -40,7 +40,7 @@ impl Daemon {
         if self.follower.is_some() {
             return;
         }
-        let Ok((server, credentials)) = credentials(state, membership) else {
+        let Ok((server, credentials)) = self.credentials(state, membership) else {
             return;
         };
         let versions = self.documents.as_ref().map(Documents::versions);
@@ -95,6 +95,7 @@ impl Daemon {
         match documents.take(kind, text, clock::now()) {
             Ok(Change::None) => return,
             Ok(Change::Peers | Change::Network) => {}
+            Ok(Change::Keys) => return self.set_contact(),
             Err(error) => {
                 let untaken = Untaken::new(text, &error);
                 if before.is_none_or(|before| before.problem != untaken.problem) {

@@ -1,5 +1,6 @@
 //! How a host becomes a node.
 
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -11,8 +12,9 @@ use meshd_contract::node_api::{
 use tokio::time::{Instant, sleep};
 
 use super::control::backoff::{Backoff, chance};
-use super::control::connection::{Connection, Credentials, Server};
+use super::control::connection::{Connection, Credentials};
 use super::control::url::ControlUrl;
+use super::control_keys;
 use super::documents::Documents;
 use super::error::Error;
 use super::link::Links;
@@ -51,16 +53,19 @@ pub struct Arrived {
 pub async fn join(options: &Options, before: Option<State>, join: &Join) -> Result<Outcome, Error> {
     let url: ControlUrl = join.control.parse()?;
     if let Some(state) = before.as_ref().filter(|state| state.membership.is_some()) {
-        let same = same_mesh(state, &url, join)?;
+        let state = same_mesh(&options.state, state, &url, join)?;
         return match join.renew {
-            true => renew(options, state.clone(), join).await,
-            false => Ok(same),
+            true => renew(options, state, join).await,
+            false => Ok(Outcome::Joined(Box::new(Arrived {
+                state,
+                needs_approval: false,
+            }))),
         };
     }
     let pending = prepare(before.clone(), &url, join)?;
     check_host(options, &pending).await?;
     // Connected before anything is written: what fails most often leaves no trace.
-    let connection = Connection::open(&server(&pending)?).await?;
+    let connection = Connection::open(&pending.server(&options.state)?).await?;
     let file = StateFile::in_directory(&options.state);
     // A node whose registration is answered into the void must find its keys again.
     file.save(&pending)?;
@@ -97,7 +102,7 @@ async fn renew(options: &Options, state: State, join: &Join) -> Result<Outcome, 
         renewal: Some(renewal),
         ..state
     };
-    let connection = Connection::open(&server(&pending)?).await?;
+    let connection = Connection::open(&pending.server(&options.state)?).await?;
     StateFile::in_directory(&options.state).save(&pending)?;
     match ask(connection, &pending, join).await? {
         JoinAnswer::Joined(registered) => arrive(options, pending, registered),
@@ -112,7 +117,7 @@ async fn renew(options: &Options, state: State, join: &Join) -> Result<Outcome, 
 /// Finds out what has become of new keys that an earlier process has asked for, until control has
 /// said it; none where nothing has.
 pub async fn was_renewed(options: &Options, pending: State) -> Option<Outcome> {
-    let (server, credentials) = (server(&pending).ok()?, unregistered(&pending));
+    let (server, credentials) = (pending.server(&options.state).ok()?, unregistered(&pending));
     let mut backoff = Backoff::default();
     loop {
         let answer = async {
@@ -156,7 +161,7 @@ fn keys(pending: &State) -> NewKeys {
 /// [`Error`], with control's own sentence where the person has refused.
 pub async fn wait(options: &Options, pending: State) -> Result<Outcome, Error> {
     let deadline = Instant::now() + LONGEST_WAIT;
-    let (server, credentials) = (server(&pending)?, unregistered(&pending));
+    let (server, credentials) = (pending.server(&options.state)?, unregistered(&pending));
     let mut backoff = Backoff::default();
     while Instant::now() < deadline {
         let answer = async {
@@ -190,8 +195,8 @@ pub async fn wait(options: &Options, pending: State) -> Result<Outcome, Error> {
 ///
 /// # Errors
 /// [`Error`]; the request ends by itself then.
-pub async fn leave(pending: &State) -> Result<(), Error> {
-    let mut connection = Connection::open(&server(pending)?).await?;
+pub async fn leave(options: &Options, pending: &State) -> Result<(), Error> {
+    let mut connection = Connection::open(&pending.server(&options.state)?).await?;
     let credentials = unregistered(pending);
     connection
         .post_for_nothing("/v1/join/leave", &credentials, &who(pending))
@@ -250,13 +255,6 @@ async fn ask(
         .await
 }
 
-fn server(state: &State) -> Result<Server, Error> {
-    Ok(Server {
-        url: state.control.parse()?,
-        key: state.control_key,
-    })
-}
-
 /// What a host without a number signs with.
 fn unregistered(pending: &State) -> Credentials {
     Credentials {
@@ -307,14 +305,23 @@ fn joined(pending: State, registered: RegisterResponse) -> State {
     }
 }
 
-fn same_mesh(state: &State, url: &ControlUrl, join: &Join) -> Result<Outcome, Error> {
-    if state.control != url.to_string() || state.control_key != join.control_key {
+/// The state of a node that is in the mesh which `join` names: by the key that was pinned, or by the
+/// one that control has now, which is pinned from then on.
+fn same_mesh(
+    directory: &Path,
+    state: &State,
+    url: &ControlUrl,
+    join: &Join,
+) -> Result<State, Error> {
+    let keys = control_keys::load(directory, state.control_key);
+    let known = [&state.control_key, keys.current()];
+    if state.control != url.to_string() || !known.contains(&&join.control_key) {
         return Err(Error::OtherControl(state.control.clone()));
     }
-    Ok(Outcome::Joined(Box::new(Arrived {
-        state: state.clone(),
-        needs_approval: false,
-    })))
+    Ok(State {
+        control_key: join.control_key,
+        ..state.clone()
+    })
 }
 
 /// The keys of an interrupted try with the same control are used again: it may have succeeded.
@@ -396,10 +403,20 @@ mod tests {
             name: "web1".parse().expect("a name"),
             up: false,
         });
-        assert!(same_mesh(&state, &url(), &wish()).is_ok());
+        let directory = tempfile::tempdir().expect("a directory");
+        let same = |url: &ControlUrl, wish: &Join| same_mesh(directory.path(), &state, url, wish);
+        assert!(same(&url(), &wish()).is_ok());
         let other = "https://other".parse().expect("an address");
-        let refused = same_mesh(&state, &other, &wish());
+        let refused = same(&other, &wish());
         assert!(matches!(refused, Err(Error::OtherControl(_))));
+
+        let mut named = wish();
+        named.control_key = control_keys::tests::key(2).public();
+        assert!(matches!(same(&url(), &named), Err(Error::OtherControl(_))));
+        let rotation = control_keys::tests::rotation(1, 2);
+        control_keys::keep(directory.path(), state.control_key, vec![rotation]).expect("writes");
+        let state = same(&url(), &named).expect("has this key now");
+        assert_eq!(state.control_key, named.control_key);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ pub mod broker;
 mod calls;
 pub mod config;
 pub mod control;
+pub mod control_keys;
 pub mod daemon;
 pub mod dns;
 pub mod documents;

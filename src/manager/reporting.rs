@@ -9,7 +9,7 @@ use meshd_contract::paths;
 use tokio::time::Instant;
 
 use super::control;
-use super::daemon::{Daemon, Done, TICK, credentials};
+use super::daemon::{Daemon, Done, TICK};
 use super::error::Error;
 use super::report;
 use super::state::{Membership, State};
@@ -44,7 +44,7 @@ impl Daemon {
         if self.reported.as_ref() == Some(&report) {
             return;
         }
-        let Ok((server, credentials)) = credentials(&state, &membership) else {
+        let Ok((server, credentials)) = self.credentials(&state, &membership) else {
             return;
         };
         self.is_reporting = true;

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use x25519_dalek::{PublicKey as X25519PublicKey, StaticSecret};
 
 use super::atomic;
+use super::control::connection::Server;
+use super::control_keys;
 use super::error::Error;
 
 /// The content of `state.json`, mode 0600.
@@ -25,13 +27,27 @@ pub struct State {
     pub wireguard_key: Secret,
     /// The control server's address.
     pub control: String,
-    /// Its key.
+    /// The key that it had when it was pinned.
     pub control_key: PublicKey,
     /// New keys that wait for a sign-in by the node's owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal: Option<NewKeys>,
     /// The place in the mesh; none while a registration is not known to have succeeded.
     pub membership: Option<Membership>,
+}
+
+impl State {
+    /// The control server with the keys that it has by now, by the rotations in the manager's
+    /// `directory`.
+    ///
+    /// # Errors
+    /// For an address that is none.
+    pub fn server(&self, directory: &Path) -> Result<Server, Error> {
+        Ok(Server {
+            url: self.control.parse()?,
+            keys: control_keys::load(directory, self.control_key),
+        })
+    }
 }
 
 /// Keys that are to take the place of those that a node has.

@@ -6,7 +6,7 @@ use meshd_contract::node_api::LoginReport;
 use tokio::time::Instant;
 
 use super::control;
-use super::daemon::{Daemon, Done, TICK, credentials};
+use super::daemon::{Daemon, Done, TICK};
 use super::error::Error;
 
 /// What happens within this time is told at once.
@@ -31,7 +31,7 @@ impl Daemon {
         let Some(report) = self.login_events.report() else {
             return;
         };
-        let Ok((server, credentials)) = credentials(&state, &membership) else {
+        let Ok((server, credentials)) = self.credentials(&state, &membership) else {
             return;
         };
         self.is_telling_logins = true;

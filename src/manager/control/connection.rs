@@ -13,6 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use meshd_contract::identity::NodeId;
 use meshd_contract::key::{PrivateKey, PublicKey};
+use meshd_contract::keyring::{Keyring, read_rotations};
 use meshd_contract::node_api::{
     Identity, NODE_HEADER, Problem, SIGNATURE_HEADER, TIME_HEADER, request_text,
 };
@@ -34,13 +35,13 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest answer other than a stream, in bytes.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// A control server and the only key it may have.
+/// A control server and the key that it must have, or have handed its place over from.
 #[derive(Debug, Clone)]
 pub struct Server {
     /// Its address.
     pub url: ControlUrl,
-    /// Its key.
-    pub key: PublicKey,
+    /// Its key; those before it count for documents only.
+    pub keys: Keyring,
 }
 
 /// What a node signs its requests with.
@@ -56,18 +57,20 @@ pub struct Credentials {
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     url: ControlUrl,
+    followed: Vec<String>,
 }
 
-/// The key that a control server proves to have, whichever it is.
+/// The key that a control server proves to have, whichever it is, and the rotations that it tells
+/// of, none of them verified.
 ///
 /// # Errors
 /// [`Error`] where there is no control server.
-pub async fn identify(url: &ControlUrl) -> Result<PublicKey, Error> {
+pub async fn identify(url: &ControlUrl) -> Result<(PublicKey, Vec<String>), Error> {
     let (mut connection, certificate) = Connection::connect(url).await?;
     let text = connection.identity_text().await?;
     let claimed = claimed_key(&text).ok_or_else(|| connection.answer_error("no identity"))?;
     connection.check_identity(&text, &claimed, &certificate)?;
-    Ok(claimed)
+    Ok((claimed, connection.rotations().await?))
 }
 
 /// What a text says of its own signer; worth nothing until it is verified with that key.
@@ -85,8 +88,18 @@ impl Connection {
     pub async fn open(server: &Server) -> Result<Self, Error> {
         let (mut connection, certificate) = Self::connect(&server.url).await?;
         let text = connection.identity_text().await?;
-        connection.check_identity(&text, &server.key, &certificate)?;
+        let mut keys = server.keys.clone();
+        if signed::verified_body(Identity::KIND, &text, keys.current()).is_err() {
+            connection.followed = keys.follow_all(connection.rotations().await?);
+        }
+        connection.check_identity(&text, keys.current(), &certificate)?;
         Ok(connection)
+    }
+
+    /// The rotations that have led from the key that was expected to the one that the server has.
+    #[must_use]
+    pub fn followed(&self) -> &[String] {
+        &self.followed
     }
 
     /// Sends a signed request with a JSON body and reads the JSON answer.
@@ -157,8 +170,29 @@ impl Connection {
             // Its end is seen by whoever waits for an answer.
             let _ = driver.await;
         });
-        let url = url.clone();
-        Ok((Self { sender, url }, certificate))
+        let connection = Self {
+            sender,
+            url: url.clone(),
+            followed: Vec::new(),
+        };
+        Ok((connection, certificate))
+    }
+
+    /// What the server tells of the rotations of its key; nothing if it knows of no such thing.
+    async fn rotations(&mut self) -> Result<Vec<String>, Error> {
+        let request = self.request(Method::GET, "/v1/keys", Vec::new())?;
+        let response = self.send(request).await?;
+        match response.status() {
+            StatusCode::OK => {
+                let list = self.read(response).await?;
+                Ok(read_rotations(&list).unwrap_or_default())
+            }
+            StatusCode::NOT_FOUND => {
+                self.read(response).await?;
+                Ok(Vec::new())
+            }
+            _ => Err(self.refusal(response).await),
+        }
     }
 
     async fn identity_text(&mut self) -> Result<Bytes, Error> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use meshd_contract::key::PrivateKey;
+use meshd_contract::keyring::{Keyring, write_rotations};
 use meshd_contract::node_api::{Identity, RegisterResponse};
 use meshd_contract::signed::seal_text;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,12 +18,15 @@ use tokio_rustls::rustls::version::TLS13;
 use super::connection::{Connection, Credentials, Server, identify};
 use super::tls::certificate_hash;
 use super::url::ControlUrl;
+use crate::manager::control_keys::tests::{key, rotation};
 use crate::manager::error::Error;
 
 const SECRET: &str = "the-auth-key";
+const REGISTERED: &str = r#"{"node": 7, "name": "web1",
+    "addresses": {"v4": "100.64.0.1", "v6": "fd7a:115c:a1e0::1"}}"#;
 
 fn control() -> PrivateKey {
-    PrivateKey::from_seed(&[1; 32])
+    key(1)
 }
 
 struct Fake {
@@ -31,8 +35,10 @@ struct Fake {
     heard: JoinHandle<String>,
 }
 
-/// A server that says who it is, once, as `signer`, with its own certificate or another's.
-async fn fake(signer: PrivateKey, own_certificate: bool, answer: &'static str) -> Fake {
+/// A server that says who it is, once, as `signer`, with its own certificate or another's, and then
+/// gives these answers.
+async fn fake(signer: PrivateKey, own_certificate: bool, answers: &[&str]) -> Fake {
+    let answers: Vec<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(vec!["control".to_owned()]).expect("makes one");
     let certificate = CertificateDer::from(made.cert.der().to_vec());
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -61,7 +67,7 @@ async fn fake(signer: PrivateKey, own_certificate: bool, answer: &'static str) -
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let mut tls = acceptor.accept(tcp).await.expect("shakes hands");
         let mut heard = String::new();
-        for body in [identity.as_str(), answer] {
+        for body in std::iter::once(identity).chain(answers) {
             let mut piece = vec![0; 16 << 10];
             let length = tls.read(&mut piece).await.unwrap_or(0);
             heard.push_str(&String::from_utf8_lossy(&piece[..length]));
@@ -78,11 +84,15 @@ async fn fake(signer: PrivateKey, own_certificate: bool, answer: &'static str) -
     }
 }
 
-/// Registers as a node does.
+/// Registers as a node does that believes the first key of control.
 async fn register(url: &ControlUrl) -> Result<RegisterResponse, Error> {
+    register_believing(control().public().into(), url).await
+}
+
+async fn register_believing(keys: Keyring, url: &ControlUrl) -> Result<RegisterResponse, Error> {
     let server = Server {
         url: url.clone(),
-        key: control().public(),
+        keys,
     };
     let mut connection = Connection::open(&server).await?;
     let credentials = Credentials {
@@ -94,7 +104,7 @@ async fn register(url: &ControlUrl) -> Result<RegisterResponse, Error> {
 
 #[tokio::test]
 async fn a_server_with_another_key_hears_no_auth_key() {
-    let fake = fake(PrivateKey::from_seed(&[9; 32]), true, "").await;
+    let fake = fake(key(9), true, &[""]).await;
     let refused = register(&fake.url).await;
     assert!(
         matches!(refused, Err(Error::WrongControlKey { .. })),
@@ -109,7 +119,7 @@ async fn a_server_with_another_key_hears_no_auth_key() {
 
 #[tokio::test]
 async fn a_server_that_repeats_the_identity_of_control_hears_no_auth_key() {
-    let fake = fake(control(), false, "").await;
+    let fake = fake(control(), false, &[""]).await;
     let refused = register(&fake.url).await;
     assert!(
         matches!(refused, Err(Error::WrongCertificate(_))),
@@ -120,10 +130,42 @@ async fn a_server_that_repeats_the_identity_of_control_hears_no_auth_key() {
 }
 
 #[tokio::test]
+async fn control_with_the_key_that_has_taken_the_first_ones_place_hears_it() {
+    let fake = fake(key(2), true, &[&list(&[rotation(1, 2)]), REGISTERED]).await;
+    let registered = register(&fake.url).await.expect("registers");
+    assert_eq!(registered.node.0, 7);
+    let heard = fake.heard.await.expect("ends");
+    assert!(heard.contains("GET /v1/keys"), "{heard}");
+}
+
+#[tokio::test]
+async fn whoever_has_stolen_a_key_that_was_replaced_hears_no_auth_key() {
+    let mut keys = Keyring::from(control().public());
+    assert!(keys.follow(&rotation(1, 2)));
+    for (signer, rotations) in [
+        (key(1), vec![rotation(1, 2)]),
+        (key(9), vec![rotation(1, 9)]),
+        (key(9), vec![rotation(1, 2), rotation(1, 9), rotation(9, 2)]),
+    ] {
+        let fake = fake(signer, true, &[&list(&rotations)]).await;
+        let refused = register_believing(keys.clone(), &fake.url).await;
+        assert!(
+            matches!(refused, Err(Error::WrongControlKey { .. })),
+            "{refused:?}"
+        );
+        let heard = fake.heard.await.expect("ends");
+        assert!(!heard.contains(SECRET), "{heard}");
+    }
+}
+
+fn list(rotations: &[String]) -> String {
+    let list = write_rotations(rotations).expect("writes");
+    String::from_utf8(list).expect("is JSON")
+}
+
+#[tokio::test]
 async fn control_hears_it_and_answers() {
-    let answer = r#"{"node": 7, "name": "web1",
-        "addresses": {"v4": "100.64.0.1", "v6": "fd7a:115c:a1e0::1"}}"#;
-    let fake = fake(control(), true, answer).await;
+    let fake = fake(control(), true, &[REGISTERED]).await;
     let registered = register(&fake.url).await.expect("registers");
     assert_eq!(registered.node.0, 7);
     let heard = fake.heard.await.expect("ends");
@@ -135,12 +177,12 @@ async fn control_hears_it_and_answers() {
 
 #[tokio::test]
 async fn a_first_look_tells_the_key_and_sees_through_a_repeated_identity() {
-    let honest = fake(control(), true, "").await;
+    let honest = fake(control(), true, &[""]).await;
     assert_eq!(
-        identify(&honest.url).await.expect("a key"),
+        identify(&honest.url).await.expect("a key").0,
         control().public()
     );
-    let repeated = fake(control(), false, "").await;
+    let repeated = fake(control(), false, &[""]).await;
     let refused = identify(&repeated.url).await;
     assert!(
         matches!(refused, Err(Error::WrongCertificate(_))),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use meshd_contract::document::Version;
+use meshd_contract::keyring::KeyRotation;
 use meshd_contract::node_api::MAX_CLOCK_SKEW;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -56,7 +57,7 @@ impl Versions {
 ///
 /// `versions` says what the node has by now, so that a new stream starts where the old one ended.
 pub async fn follow(
-    server: Server,
+    mut server: Server,
     credentials: Credentials,
     versions: watch::Receiver<Versions>,
     sink: mpsc::Sender<FromControl>,
@@ -64,7 +65,7 @@ pub async fn follow(
     let mut backoff = Backoff::default();
     loop {
         let seen = *versions.borrow();
-        let ended = once(&server, &credentials, seen, &sink, &mut backoff).await;
+        let ended = once(&mut server, &credentials, seen, &sink, &mut backoff).await;
         let message = match ended {
             Error::Problem {
                 status: 410,
@@ -82,17 +83,25 @@ pub async fn follow(
 
 /// One connection, from its beginning to its end.
 async fn once(
-    server: &Server,
+    server: &mut Server,
     credentials: &Credentials,
     seen: Versions,
     sink: &mpsc::Sender<FromControl>,
     backoff: &mut Backoff,
 ) -> Error {
-    let body = match open(server, credentials, seen).await {
-        Ok(body) => body,
+    let (body, followed) = match open(server, credentials, seen).await {
+        Ok(opened) => opened,
         Err(error) => return error,
     };
     backoff.succeeded();
+    for rotation in followed {
+        if deliver(server, KeyRotation::KIND.to_owned(), rotation, sink)
+            .await
+            .is_err()
+        {
+            return ended(server, "the manager stops");
+        }
+    }
     if sink.send(FromControl::Connected).await.is_err() {
         return ended(server, "the manager stops");
     }
@@ -103,7 +112,7 @@ async fn open(
     server: &Server,
     credentials: &Credentials,
     seen: Versions,
-) -> Result<Incoming, Error> {
+) -> Result<(Incoming, Vec<String>), Error> {
     let mut connection = Connection::open(server).await?;
     let id = seen.last_event_id().map(|id| ("last-event-id", id));
     let headers: Vec<_> = id.into_iter().collect();
@@ -120,10 +129,10 @@ async fn open(
             "control refuses this node's signature; clocks may differ by {MAX_CLOCK_SKEW} s at most"
         );
     }
-    Ok(opened?.into_body())
+    Ok((opened?.into_body(), connection.followed().to_vec()))
 }
 
-async fn read(server: &Server, mut body: Incoming, sink: &mpsc::Sender<FromControl>) -> Error {
+async fn read(server: &mut Server, mut body: Incoming, sink: &mpsc::Sender<FromControl>) -> Error {
     let mut parser = Parser::default();
     loop {
         let frame = match timeout(SILENCE, body.frame()).await {
@@ -139,15 +148,24 @@ async fn read(server: &Server, mut body: Incoming, sink: &mpsc::Sender<FromContr
             return ended(server, "an event is too long");
         };
         for Event { name, data, .. } in events {
-            let document = FromControl::Document {
-                kind: name,
-                text: data,
-            };
-            if sink.send(document).await.is_err() {
+            if deliver(server, name, data, sink).await.is_err() {
                 return ended(server, "the manager stops");
             }
         }
     }
+}
+
+/// Hands a document on. The next connection must be to whoever has the newest key.
+async fn deliver(
+    server: &mut Server,
+    kind: String,
+    text: String,
+    sink: &mpsc::Sender<FromControl>,
+) -> Result<(), mpsc::error::SendError<FromControl>> {
+    if kind == KeyRotation::KIND {
+        server.keys.follow(&text);
+    }
+    sink.send(FromControl::Document { kind, text }).await
 }
 
 fn ended(server: &Server, reason: &str) -> Error {

@@ -99,7 +99,7 @@ impl Checks {
     /// Whom to ask from now on; nobody outside a mesh.
     pub fn set_contact(&self, contact: Option<Contact>) {
         if let Some(signer) = contact.as_ref().and_then(Contact::signer) {
-            self.shared.grants.load(signer, clock::now());
+            self.shared.grants.load(&signer, clock::now());
         }
         self.shared.contact.send_replace(contact);
     }
@@ -174,7 +174,7 @@ impl Contact {
     fn signer(&self) -> Option<Signer> {
         let node = self.credentials.node?;
         Some(Signer {
-            control: self.server.key,
+            control: self.server.keys.clone(),
             node,
         })
     }
@@ -263,7 +263,7 @@ impl Shared {
                 }
                 Ok(CheckState::Granted { grant }) => {
                     if let Some(signer) = self.contact().as_ref().and_then(Contact::signer) {
-                        self.grants.keep(&grant, signer, clock::now());
+                        self.grants.keep(&grant, &signer, clock::now());
                     }
                     return CheckOutcome::Granted(grant);
                 }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use meshd_contract::check::{CheckGrant, CheckNeed};
 use meshd_contract::document::Version;
 use meshd_contract::identity::NodeId;
-use meshd_contract::key::PublicKey;
+use meshd_contract::keyring::Keyring;
 use meshd_contract::signed::{self, Expected};
 use meshd_contract::ssh_rule::CheckPeriod;
 use meshd_contract::time::Timestamp;
@@ -35,20 +35,20 @@ struct Kept {
 }
 
 /// Who signs them, and for whom.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Signer {
-    pub(super) control: PublicKey,
+    pub(super) control: Keyring,
     pub(super) node: NodeId,
 }
 
 impl Signer {
-    fn open(self, text: &str, now: Timestamp) -> Option<CheckGrant> {
+    fn open(&self, text: &str, now: Timestamp) -> Option<CheckGrant> {
         let expected = Expected {
             node: self.node,
             now,
             at_least: Version(0),
         };
-        signed::open(text.as_bytes(), &self.control, &expected).ok()
+        signed::open(text.as_bytes(), self.control.at(now), &expected).ok()
     }
 }
 
@@ -62,7 +62,7 @@ impl Grants {
     }
 
     /// Reads what an earlier process has kept, as far as it still counts.
-    pub(super) fn load(&self, signer: Signer, now: Timestamp) {
+    pub(super) fn load(&self, signer: &Signer, now: Timestamp) {
         let texts = fs::read(&self.path).unwrap_or_default();
         let texts: Vec<String> = serde_json::from_slice(&texts).unwrap_or_default();
         let opened = |text: String| {
@@ -73,7 +73,7 @@ impl Grants {
     }
 
     /// Keeps one that serves more than one connection.
-    pub(super) fn keep(&self, text: &str, signer: Signer, now: Timestamp) {
+    pub(super) fn keep(&self, text: &str, signer: &Signer, now: Timestamp) {
         let Some(grant) = signer.open(text, now) else {
             return;
         };
@@ -138,7 +138,7 @@ mod tests {
 
     fn signer() -> Signer {
         Signer {
-            control: control().public(),
+            control: control().public().into(),
             node: NodeId(1),
         }
     }
@@ -178,9 +178,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let grants = Grants::in_directory(directory.path().to_owned());
         let text = grant("ssh[0]", None);
-        grants.keep(&text, signer(), Timestamp(2));
+        grants.keep(&text, &signer(), Timestamp(2));
         let grants = Grants::in_directory(directory.path().to_owned());
-        grants.load(signer(), Timestamp(2));
+        grants.load(&signer(), Timestamp(2));
         let fits = need("ssh[0]", LoginClass::Nonroot);
         assert_eq!(grants.find(&fits, Timestamp(99)), Some(text));
         assert_eq!(grants.find(&fits, Timestamp(100)), None);
@@ -199,12 +199,12 @@ mod tests {
     fn what_serves_one_connection_or_has_another_signer_is_not_kept() {
         let directory = tempfile::tempdir().expect("a directory");
         let grants = Grants::in_directory(directory.path().to_owned());
-        grants.keep(&grant("ssh[0]", Some("a")), signer(), Timestamp(2));
+        grants.keep(&grant("ssh[0]", Some("a")), &signer(), Timestamp(2));
         let other = Signer {
-            control: PrivateKey::from_seed(&[9; 32]).public(),
+            control: PrivateKey::from_seed(&[9; 32]).public().into(),
             ..signer()
         };
-        grants.keep(&grant("ssh[0]", None), other, Timestamp(2));
+        grants.keep(&grant("ssh[0]", None), &other, Timestamp(2));
         let fits = need("ssh[0]", LoginClass::Nonroot);
         assert_eq!(grants.find(&fits, Timestamp(2)), None);
     }
@@ -222,7 +222,7 @@ mod tests {
                 text: rule,
             });
         }
-        grants.keep(&grant("ssh[0]", None), signer(), Timestamp(2));
+        grants.keep(&grant("ssh[0]", None), &signer(), Timestamp(2));
         assert_eq!(grants.kept().len(), MOST);
         let newest = need("ssh[0]", LoginClass::Nonroot);
         assert!(grants.find(&newest, Timestamp(2)).is_some());
