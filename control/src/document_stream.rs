@@ -11,11 +11,10 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use meshd_contract::document::Version;
 use meshd_contract::identity::NodeId;
-use tokio::sync::watch;
+use meshd_contract::keyring::KeyRotation;
 
 use crate::clock::now;
 use crate::hub::{News, Subscription, Versions};
-use crate::last_seen::LastSeen;
 use crate::node_server::NodeServer;
 use crate::problem::ApiError;
 use crate::store::{Kind, Store, StoreError};
@@ -56,13 +55,14 @@ fn parse(text: &str) -> Option<Versions> {
 /// Everything that is newer than `seen`, now and from now on.
 pub(crate) fn open(server: Arc<NodeServer>, node: NodeId, seen: Versions) -> Response {
     let subscription = server.hub.subscribe(node, seen);
+    // The node has seen control's identity a moment ago: what it may have missed is the newest.
+    let rotations = server.signer.now().rotations.len().saturating_sub(1);
     let follower = Follower {
-        store: server.store.clone(),
-        last_seen: Arc::clone(&server.last_seen),
-        stop: server.stop.clone(),
+        server,
         subscription,
         node,
         seen,
+        rotations,
         ready: VecDeque::new(),
         ended: false,
     };
@@ -88,12 +88,12 @@ pub(crate) async fn last_words(
 }
 
 struct Follower {
-    store: Store,
-    last_seen: Arc<LastSeen>,
-    stop: watch::Receiver<bool>,
+    server: Arc<NodeServer>,
     subscription: Subscription,
     node: NodeId,
     seen: Versions,
+    /// How many rotations of the key it has been told of.
+    rotations: usize,
     ready: VecDeque<Event>,
     ended: bool,
 }
@@ -114,9 +114,10 @@ impl Follower {
             if self.ended {
                 return None;
             }
+            let mut stop = self.server.stop.clone();
             let news = tokio::select! {
                 news = self.subscription.next() => news?,
-                _ = self.stop.wait_for(|stop| *stop) => return None,
+                _ = stop.wait_for(|stop| *stop) => return None,
             };
             let newest = match news {
                 News::Nothing => continue,
@@ -126,8 +127,12 @@ impl Follower {
                     newest
                 }
             };
-            match newer(&self.store, self.node, &mut self.seen, newest).await {
-                Ok(events) => self.ready = events,
+            match newer(&self.server.store, self.node, &mut self.seen, newest).await {
+                Ok(events) => {
+                    // The key that has signed these has taken its place before.
+                    self.ready = self.new_rotations();
+                    self.ready.extend(events);
+                }
                 Err(error) => {
                     tracing::error!(node = %self.node, %error, "a stream ended");
                     return None;
@@ -135,12 +140,23 @@ impl Follower {
             }
         }
     }
+
+    fn new_rotations(&mut self) -> VecDeque<Event> {
+        let signing = self.server.signer.now();
+        let new = signing.rotations.iter().skip(self.rotations);
+        self.rotations = signing.rotations.len();
+        new.map(|rotation| {
+            let event = Event::default().event(KeyRotation::KIND);
+            event.data(&rotation.signed)
+        })
+        .collect()
+    }
 }
 
 impl Drop for Follower {
     /// The node was heard of up to now.
     fn drop(&mut self) {
-        self.last_seen.note(self.node);
+        self.server.last_seen.note(self.node);
     }
 }
 

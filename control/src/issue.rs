@@ -109,7 +109,7 @@ pub(crate) fn issue<D: Draft>(
     occasion: Occasion,
     terms: &Terms<'_>,
 ) -> Result<Option<Sealed>, serde_json::Error> {
-    let content_hash = content_hash(&outline, terms.digests)?;
+    let content_hash = content_hash(&outline, terms)?;
     if occasion == Occasion::Change
         && let Some(newest) = newest
         && newest.content_hash == content_hash
@@ -144,12 +144,14 @@ pub(crate) fn issue<D: Draft>(
 
 fn content_hash<D: Draft>(
     outline: &Outline<'_, D>,
-    digests: &BTreeMap<NodeId, PeerDigests>,
+    terms: &Terms<'_>,
 ) -> Result<[u8; 32], serde_json::Error> {
     let mut hash = Sha256::new();
+    // What a key that was replaced has signed ends with it.
+    hash.update(terms.key.public().to_string());
     hash.update(serde_json::to_vec(&outline.document)?);
     for peer in &outline.peers {
-        if let Some(digests) = digests.get(&peer.id) {
+        if let Some(digests) = terms.digests.get(&peer.id) {
             hash.update(D::digest_of(digests));
         }
     }

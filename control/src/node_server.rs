@@ -9,9 +9,9 @@ use axum::http::{HeaderMap, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use meshd_contract::identity::NodeId;
-use meshd_contract::key::{PrivateKey, PublicKey};
-use meshd_contract::node_api::{Identity, LoginReport, MAX_LOGIN_EVENTS, RegisterRequest, Report};
-use meshd_contract::signed::seal_text;
+use meshd_contract::key::PublicKey;
+use meshd_contract::keyring::write_rotations;
+use meshd_contract::node_api::{LoginReport, MAX_LOGIN_EVENTS, RegisterRequest, Report};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -29,7 +29,8 @@ use crate::problem::ApiError;
 use crate::rate::{Paces, Rate};
 use crate::replay::{Replays, Seen};
 use crate::signed_request::SignedRequest;
-use crate::store::{Host, NodeState, Registration, Store};
+use crate::signer::Signer;
+use crate::store::{Host, NodeState, Registration, Store, StoreError};
 use crate::web;
 
 /// What a node may tell of logins: the log is never emptied, and a node that was taken over must not
@@ -51,7 +52,8 @@ pub(crate) struct NodeServer {
     pub(crate) checks: Arc<Checks>,
     /// Who was heard of.
     pub(crate) last_seen: Arc<LastSeen>,
-    identity: String,
+    /// Signs what nodes are told.
+    pub(crate) signer: Arc<Signer>,
     replays: Mutex<Replays>,
     logins: Mutex<Paces<NodeId>>,
     /// How long the key of a user's node counts, in seconds.
@@ -71,33 +73,28 @@ impl NodeServer {
         store: Store,
         hub: Arc<Hub>,
         checks: Arc<Checks>,
-        key: &PrivateKey,
-        certificate_hash: String,
+        signer: Arc<Signer>,
         key_lifetime: u64,
         stop: watch::Receiver<bool>,
-    ) -> Result<Self, serde_json::Error> {
-        let identity = serde_json::to_string(&Identity {
-            control_key: key.public(),
-            tls_certificates: vec![certificate_hash],
-            release: env!("CARGO_PKG_VERSION").to_owned(),
-        })?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             store,
             hub,
             stop,
             checks,
             last_seen: LastSeen::new(),
-            identity: seal_text(Identity::KIND, &identity, key),
+            signer,
             replays: Mutex::default(),
             logins: Mutex::new(Paces::new(LOGINS)),
             key_lifetime,
-        })
+        }
     }
 
     /// The paths of the API.
     pub(crate) fn router(self) -> Router {
         Router::new()
             .route("/v1/identity", get(identity))
+            .route("/v1/keys", get(keys))
             .route("/v1/register", post(register))
             .route("/v1/join", post(join_server::ask))
             .route("/v1/join/wait", post(join_server::wait))
@@ -183,7 +180,14 @@ impl NodeServer {
 }
 
 async fn identity(State(server): State<Arc<NodeServer>>) -> String {
-    server.identity.clone()
+    server.signer.now().identity.clone()
+}
+
+async fn keys(State(server): State<Arc<NodeServer>>) -> Result<Vec<u8>, ApiError> {
+    let signing = server.signer.now();
+    let rotations = signing.rotations.iter();
+    let rotations: Vec<String> = rotations.map(|rotation| rotation.signed.clone()).collect();
+    write_rotations(&rotations).map_err(|error| StoreError::Content(error.to_string()).into())
 }
 
 async fn register(

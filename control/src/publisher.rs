@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use meshd_contract::document::Version;
 use meshd_contract::identity::NodeId;
-use meshd_contract::key::PrivateKey;
 use meshd_contract::time::Timestamp;
 use tokio::sync::watch;
 use tokio::task::block_in_place;
@@ -21,6 +20,7 @@ use crate::compose::{Outline, View, network_document, peer_document};
 use crate::hub::{Hub, News, Versions};
 use crate::issue::{Draft, Occasion, Terms, issue, renewal};
 use crate::mesh::{Affected, Mesh, MeshError};
+use crate::signer::{Signer, Signing};
 use crate::store::{Issued, Kind, NodeRow, Sealed, Store};
 
 /// After a failed round.
@@ -31,10 +31,10 @@ const LONGEST_SLEEP: u64 = 60;
 const AT_ONCE: usize = 256;
 
 /// What the documents depend on beside the mesh itself.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Settings {
     /// Signs them.
-    pub(crate) key: PrivateKey,
+    pub(crate) signer: Arc<Signer>,
     /// The domain of node names.
     pub(crate) domain: String,
     /// The e-mail domains that belong to this mesh.
@@ -54,6 +54,8 @@ pub(crate) struct Publisher {
 
 /// What is known from round to round.
 struct State {
+    /// The key of the newest documents.
+    signing: Arc<Signing>,
     mesh: Mesh,
     /// As in the store.
     issued: HashMap<(NodeId, Kind), Issued>,
@@ -102,12 +104,18 @@ impl Publisher {
     async fn round(&mut self) -> Result<Duration, MeshError> {
         let now = now();
         let new = self.hub.take_new();
+        let signing = self.settings.signer.now();
         let (mut state, affected) = match self.state.take() {
             Some(mut state) => {
                 let affected = state.mesh.update(&self.store, now).await?;
-                (state, affected)
+                let is_same_key = Arc::ptr_eq(&state.signing, &signing);
+                state.signing = signing;
+                match is_same_key {
+                    true => (state, affected),
+                    false => (state, Affected::Everybody),
+                }
             }
-            None => (self.read(now).await?, Affected::Everybody),
+            None => (self.read(signing, now).await?, Affected::Everybody),
         };
         let due = state.agenda.take_due(now);
         let concerned = match affected {
@@ -134,10 +142,11 @@ impl Publisher {
         Ok(pause)
     }
 
-    async fn read(&self, now: Timestamp) -> Result<State, MeshError> {
+    async fn read(&self, signing: Arc<Signing>, now: Timestamp) -> Result<State, MeshError> {
         self.store.forget_expired(now).await?;
         let domains = self.settings.login_domains.clone();
         Ok(State {
+            signing,
             mesh: Mesh::read(&self.store, domains, now).await?,
             issued: self.store.issued().await?,
             agenda: Agenda::default(),
@@ -235,7 +244,7 @@ impl<'a> Batch<'a> {
             mesh: &state.mesh,
             issued: &state.issued,
             terms: Terms {
-                key: &settings.key,
+                key: &state.signing.key,
                 now,
                 lifetime: settings.lifetime,
                 digests: &state.mesh.digests,

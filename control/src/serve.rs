@@ -29,6 +29,7 @@ use crate::node_server::NodeServer;
 use crate::public_url::PublicUrl;
 use crate::publisher::{Publisher, Settings};
 use crate::rate::Rate;
+use crate::signer::Signer;
 use crate::state_dir::StateDir;
 use crate::store::Store;
 use crate::tls::Tls;
@@ -59,12 +60,15 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
     permit_descriptors();
     let listener = listen(arguments.listen).await?;
     let state = StateDir::open(&arguments.state)?;
-    let key = state.control_key()?;
+    let key_file = state.key_file();
+    key_file.ensure()?;
     let tls = match (&arguments.tls_certificate, &arguments.tls_key) {
         (Some(certificate), Some(key)) => Tls::from_files(certificate, key)?,
         _ => Tls::own(&state)?,
     };
     let store = open_store(&state).await?;
+    let hash = tls.certificate_hash.clone();
+    let signer = Arc::new(Signer::open(key_file, &store, hash).await?);
     let admin_socket = AdminSocket::open(socket)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -78,34 +82,39 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
     let admin = Admin {
         store: store.clone(),
         hub: Arc::clone(&hub),
-        key: key.public(),
+        signer: Arc::clone(&signer),
+        document_lifetime: arguments.document_lifetime.0,
         login_domains: arguments.login_domain.clone(),
         url: url.clone(),
         state: arguments.state.clone(),
     };
     admin.warn_about_policy().await?;
-    let checks = Checks::new(store.clone(), Arc::clone(&hub), key.clone(), url.clone());
-    let hash = tls.certificate_hash.clone();
+    let checks = Checks::new(
+        store.clone(),
+        Arc::clone(&hub),
+        Arc::clone(&signer),
+        url.clone(),
+    );
     let nodes = NodeServer::new(
         store.clone(),
         Arc::clone(&hub),
         Arc::clone(&checks),
-        &key,
-        hash,
+        Arc::clone(&signer),
         arguments.key_expiry.0,
         stopped.clone(),
-    )?;
+    );
     if oidc.is_none() && !store.has_accounts().await? {
         tracing::info!(
             "nobody has an account yet: `meshd-control users invite LOGIN --role admin` prints a \
              link for the first one"
         );
     }
+    let key = signer.now().key.public();
     tracing::info!(
         listen = %address,
         %url,
-        key = %key.public(),
-        fingerprint = key.public().fingerprint(),
+        %key,
+        fingerprint = key.fingerprint(),
         "ready"
     );
     let sealer = Sealer::new(&store.secret(web::SECRET).await?);
@@ -118,7 +127,7 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
     };
     let web = Web::new(store.clone(), Arc::clone(&hub), web)?;
     let settings = Settings {
-        key,
+        signer,
         domain: arguments.domain.clone(),
         login_domains: arguments.login_domain.clone(),
         lifetime: arguments.document_lifetime.0,

@@ -6,11 +6,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use meshd_contract::key::PrivateKey;
 use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
+
+use crate::key_file::KeyFile;
 
 /// The database's file.
 pub(crate) const DATABASE: &str = "control.db";
@@ -61,6 +60,13 @@ pub(crate) enum StateError {
         .0.display()
     )]
     KeyMissing(PathBuf),
+    /// There is a key, but the database names another.
+    #[error(
+        "{} is not the key that the database names, and nodes believe that one only; restore both \
+         from the same backup",
+        .0.display()
+    )]
+    OtherKey(PathBuf),
     /// No random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
@@ -106,30 +112,9 @@ impl StateDir {
         )
     }
 
-    /// The key that signs every document; made at the very first start.
-    ///
-    /// # Errors
-    /// [`StateError`]; a lost key is never replaced by a new one, which no node would believe.
-    pub(crate) fn control_key(&self) -> Result<PrivateKey, StateError> {
-        let path = self.path.join(KEY);
-        match read_secret(&path) {
-            Ok(text) => {
-                let seed = STANDARD.decode(text.trim()).ok();
-                let seed: Option<[u8; 32]> = seed.and_then(|seed| seed.try_into().ok());
-                let seed = seed.ok_or(StateError::BadKey(path))?;
-                Ok(PrivateKey::from_seed(&seed))
-            }
-            Err(StateError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-                if self.database().exists() {
-                    return Err(StateError::KeyMissing(path));
-                }
-                let mut seed = [0; 32];
-                getrandom::fill(&mut seed)?;
-                write_secret(&path, format!("{}\n", STANDARD.encode(seed)).as_bytes())?;
-                Ok(PrivateKey::from_seed(&seed))
-            }
-            Err(error) => Err(error),
-        }
+    /// The file of the key that signs every document.
+    pub(crate) fn key_file(&self) -> KeyFile {
+        KeyFile::new(&self.path, self.database())
     }
 }
 
@@ -162,7 +147,11 @@ pub(crate) fn write_secret(path: &Path, content: &[u8]) -> Result<(), StateError
         .map_err(failed("write", directory))
 }
 
-fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StateError + 'a {
+/// Makes an error of what the system said.
+pub(crate) fn failed<'a>(
+    what: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> StateError + 'a {
     move |error| StateError::Io {
         what,
         path: path.to_owned(),
@@ -172,8 +161,6 @@ fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> S
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     fn directory() -> (tempfile::TempDir, PathBuf) {
@@ -183,49 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_made_once_and_is_the_owners_alone() {
-        let (_base, path) = directory();
-        let state = StateDir::open(&path).expect("opens");
-        let key = state.control_key().expect("makes a key");
-        assert_eq!(
-            state.control_key().expect("reads it").public(),
-            key.public()
-        );
-        let mode = |path: &Path| fs::metadata(path).expect("is there").mode() & 0o777;
-        assert_eq!(mode(&path), 0o700);
-        assert_eq!(mode(&path.join("control.key")), 0o600);
-    }
-
-    #[test]
     fn two_processes_do_not_share_a_directory() {
         let (_base, path) = directory();
         let _first = StateDir::open(&path).expect("opens");
         assert!(matches!(StateDir::open(&path), Err(StateError::Locked(_))));
-    }
-
-    #[test]
-    fn a_key_that_others_can_read_is_refused() {
-        let (_base, path) = directory();
-        let state = StateDir::open(&path).expect("opens");
-        state.control_key().expect("makes a key");
-        let file = path.join("control.key");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("chmod");
-        assert!(matches!(state.control_key(), Err(StateError::Exposed(_))));
-    }
-
-    #[test]
-    fn a_lost_or_broken_key_is_not_replaced() {
-        let (_base, path) = directory();
-        let state = StateDir::open(&path).expect("opens");
-        state.control_key().expect("makes a key");
-        let file = path.join("control.key");
-        write_secret(&file, b"").expect("writes");
-        assert!(matches!(state.control_key(), Err(StateError::BadKey(_))));
-        fs::remove_file(&file).expect("removes");
-        File::create(state.database()).expect("a database");
-        assert!(matches!(
-            state.control_key(),
-            Err(StateError::KeyMissing(_))
-        ));
     }
 }

@@ -8,6 +8,7 @@ mod api_keys;
 mod checks;
 pub(crate) mod client;
 pub(crate) mod failure;
+mod keys;
 pub(crate) mod operations;
 mod policy;
 pub(crate) mod protocol;

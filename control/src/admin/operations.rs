@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshd_contract::identity::{NodeName, Owner};
-use meshd_contract::key::PublicKey;
 use meshd_contract::time::Timestamp;
 
 use super::failure::Failure;
@@ -19,6 +18,7 @@ use crate::engine::Engine;
 use crate::hub::Hub;
 use crate::public_url::PublicUrl;
 use crate::role::{self, Role};
+use crate::signer::Signer;
 use crate::store::{NewAuthKey, NodeRow, Store, UserRow};
 
 /// How long a command waits for the news of its change to go out.
@@ -31,8 +31,10 @@ pub(crate) struct Admin {
     pub(crate) store: Store,
     /// Where streams and changes meet.
     pub(crate) hub: Arc<Hub>,
-    /// Control's public key.
-    pub(crate) key: PublicKey,
+    /// Control's key.
+    pub(crate) signer: Arc<Signer>,
+    /// How long a document counts, in seconds.
+    pub(crate) document_lifetime: u64,
     /// The e-mail domains that belong to this mesh.
     pub(crate) login_domains: Vec<String>,
     /// Where browsers find control.
@@ -92,10 +94,17 @@ impl Admin {
             Request::PolicyCheck { text } => Answer::Done(self.check_policy(&text).await?),
             Request::Audit(query) => Answer::Audit(self.store.audit(&query).await?),
             Request::Backup => Answer::Copied(self.back_up(by).await?),
-            Request::Key => Answer::Key(ControlKey {
-                key: self.key.to_string(),
-                fingerprint: self.key.fingerprint(),
-            }),
+            Request::Key => {
+                let key = self.signer.now().key.public();
+                Answer::Key(ControlKey {
+                    key: key.to_string(),
+                    fingerprint: key.fingerprint(),
+                })
+            }
+            Request::KeysRotate { overlap_seconds } => {
+                Answer::Done(self.rotate_key(overlap_seconds, by).await?)
+            }
+            Request::KeysList => Answer::Keys(self.keys()),
         })
     }
 
@@ -275,6 +284,7 @@ impl Admin {
     }
 
     async fn back_up(&self, by: &Actor) -> Result<PathBuf, Failure> {
+        let _held = self.signer.hold().await;
         match backup::make(&self.store, &self.state, now()).await {
             Ok(copy) => {
                 tracing::info!(copy = %copy.display(), "a backup was made");

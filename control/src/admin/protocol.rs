@@ -130,6 +130,13 @@ pub(crate) enum Request {
     Backup,
     /// Control's public key.
     Key,
+    /// Puts a new key in the place of control's present one.
+    KeysRotate {
+        /// How long the present one still counts; none for as long as a document does.
+        overlap_seconds: Option<u64>,
+    },
+    /// The keys that control has and had.
+    KeysList,
 }
 
 /// What an auth key shall be.
@@ -180,6 +187,8 @@ pub(crate) enum Answer {
     Topology(Topology),
     /// Control's public key.
     Key(ControlKey),
+    /// The keys that control has and had, the oldest first.
+    Keys(Vec<KeyEntry>),
     /// A page of the audit log.
     Audit(Vec<AuditRow>),
     /// The directory of the copy.
@@ -242,6 +251,19 @@ pub(crate) struct ApprovalEntry {
     pub(crate) approved_at: Timestamp,
     /// It counts no longer than until then; a rule may want a more recent one.
     pub(crate) expires_at: Timestamp,
+}
+
+/// A key of control in a list.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct KeyEntry {
+    /// Base64.
+    pub(crate) key: String,
+    /// As `ssh-keygen -l` writes it.
+    pub(crate) fingerprint: String,
+    /// Since when it signs; none for the first one.
+    pub(crate) since: Option<Timestamp>,
+    /// From this second on it counts no more; none for the present one.
+    pub(crate) ends_at: Option<Timestamp>,
 }
 
 /// A node in a list.

@@ -52,6 +52,8 @@ pub(crate) const NODE_LOGOUT: &str = "node.logout";
 pub(crate) const NODE_GONE: &str = "node.gone";
 /// A policy was saved.
 pub(crate) const POLICY_SET: &str = "policy.set";
+/// Another key of control has taken the place of the one before.
+pub(crate) const KEY_ROTATE: &str = "key.rotate";
 /// A copy of everything was made.
 pub(crate) const BACKUP_MAKE: &str = "backup.make";
 /// A node has let somebody in.

@@ -20,7 +20,6 @@ use meshd_contract::check::{
 };
 use meshd_contract::document::{Header, Version};
 use meshd_contract::identity::{NodeId, Owner};
-use meshd_contract::key::PrivateKey;
 use meshd_contract::node_api::{AheadRequest, CHECK_WAIT_SECONDS, CheckState};
 use meshd_contract::peer_document::PeerDocument;
 use meshd_contract::signed;
@@ -34,6 +33,7 @@ use crate::clock::now;
 use crate::hub::Hub;
 use crate::problem::ApiError;
 use crate::public_url::PublicUrl;
+use crate::signer::Signer;
 use crate::store::{Answer, Approval, Check, Kind, NodeRow, Period, Store, StoreError, Subject};
 
 pub(crate) use api::router;
@@ -46,7 +46,7 @@ const LONGEST_SECONDS: u64 = 168 * 3600;
 pub(crate) struct Checks {
     store: Store,
     hub: Arc<Hub>,
-    key: PrivateKey,
+    signer: Arc<Signer>,
     url: PublicUrl,
     /// Changes with every answer.
     answered: watch::Sender<u64>,
@@ -64,13 +64,18 @@ struct Needed<'a> {
 }
 
 impl Checks {
-    /// The checks in `store`; `key` signs grants, people find pages under `url`, and nodes hear by
+    /// The checks in `store`; `signer` signs grants, people find pages under `url`, and nodes hear by
     /// `hub` of what is taken back.
-    pub(crate) fn new(store: Store, hub: Arc<Hub>, key: PrivateKey, url: PublicUrl) -> Arc<Self> {
+    pub(crate) fn new(
+        store: Store,
+        hub: Arc<Hub>,
+        signer: Arc<Signer>,
+        url: PublicUrl,
+    ) -> Arc<Self> {
         Arc::new(Self {
             store,
             hub,
-            key,
+            signer,
             url,
             answered: watch::Sender::new(0),
         })
@@ -331,7 +336,7 @@ impl Checks {
             approved_at: approval.approved_at,
             connection: (needed.period == Period::Always).then(|| needed.connection.to_owned()),
         };
-        let sealed = signed::seal(&grant, &self.key);
+        let sealed = signed::seal(&grant, &self.signer.now().key);
         sealed
             .map(Some)
             .map_err(|error| StoreError::Content(error.to_string()).into())
@@ -365,7 +370,10 @@ impl Checks {
         let Some((_, text)) = text else {
             return Ok(None);
         };
-        let document = signed::body::<PeerDocument>(text.as_bytes(), &self.key.public());
+        // The document of a node that was just told of a rotation may be of the key before.
+        let signing = self.signer.now();
+        let keys = signing.keys.at(Timestamp(0));
+        let document = signed::body::<PeerDocument>(text.as_bytes(), keys);
         let document = document.map_err(|error| StoreError::Content(error.to_string()))?;
         let asks = document
             .rules

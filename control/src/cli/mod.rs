@@ -79,6 +79,9 @@ pub(crate) enum Command {
     },
     /// Print control's public key and its fingerprint, for `mesh up --control-key`.
     Key,
+    /// The keys that control signs with.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Print what a shell needs to complete this command.
     #[command(hide = true)]
     Completions {
@@ -208,7 +211,7 @@ pub(crate) struct CreateAuthkey {
     /// Good for any number of hosts, not for one only.
     #[arg(long)]
     pub(crate) reusable: bool,
-    /// Mark its hosts as short-lived in `nodes list`; nothing removes them by itself yet.
+    /// Remove its hosts by themselves once they are away (`serve --ephemeral-timeout`).
     #[arg(long)]
     pub(crate) ephemeral: bool,
     /// How long the key can be used for joining.
@@ -250,6 +253,26 @@ pub(crate) enum ApikeysCommand {
     Delete {
         /// The number that `apikeys list` shows.
         id: u64,
+    },
+}
+
+/// Commands about control's own key.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Put a new key in the place of the present one. Hosts follow by themselves, also those that
+    /// are away now.
+    Rotate {
+        /// How long what the present key has signed still counts: a duration, or none, for a key
+        /// that was stolen; as long as a document counts (`serve --document-lifetime`), unless
+        /// given. A second rotation ends it in any case.
+        #[arg(long, value_name = "DURATION", value_parser = overlap)]
+        overlap: Option<u64>,
+    },
+    /// List the keys that control has and had, the oldest first.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -391,6 +414,15 @@ pub(crate) enum Format {
     Json,
 }
 
+/// In seconds.
+fn overlap(text: &str) -> Result<u64, String> {
+    match (text, text.parse()) {
+        ("none", _) => Ok(0),
+        (_, Ok(Seconds(seconds))) => Ok(seconds),
+        _ => Err("write none, or a number and a unit, such as 12h".to_owned()),
+    }
+}
+
 fn domain(text: &str) -> Result<String, String> {
     let text = text.trim_end_matches('.').to_ascii_lowercase();
     if is_domain(&text) {
@@ -426,6 +458,13 @@ mod tests {
         assert_eq!("never".parse(), Ok(Expiry::Never));
         assert_eq!("30d".parse(), Ok(Expiry::In(30 * 86_400)));
         assert!("soon".parse::<Expiry>().is_err());
+    }
+
+    #[test]
+    fn a_replaced_key_counts_for_a_while_or_not_at_all() {
+        assert_eq!(overlap("none"), Ok(0));
+        assert_eq!(overlap("12h"), Ok(12 * 3_600));
+        assert!(overlap("0").is_err());
     }
 
     #[test]

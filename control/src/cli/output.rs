@@ -7,7 +7,7 @@ use meshd_contract::time::Timestamp;
 use serde::Serialize;
 
 use super::audit::Reader;
-use crate::admin::protocol::{ApprovalEntry, NodeEntry};
+use crate::admin::protocol::{ApprovalEntry, KeyEntry, NodeEntry};
 use crate::clock::now;
 use crate::role;
 use crate::store::{ApiKeyRow, AuthKeyRow, UserRow};
@@ -91,6 +91,24 @@ pub(super) fn api_keys(keys: &[ApiKeyRow], json: bool) -> anyhow::Result<()> {
             key.created_by.clone(),
             until(key.expires_at),
             key.used_at.map_or_else(|| "never".to_owned(), ago),
+        ]);
+    }
+    verbatim(&table.text())
+}
+
+/// Prints the keys of control.
+pub(super) fn keys(keys: &[KeyEntry], json: bool) -> anyhow::Result<()> {
+    if json {
+        return as_json(keys);
+    }
+    let mut table = Table::new(["KEY", "FINGERPRINT", "SINCE", "COUNTS UNTIL"]);
+    for key in keys {
+        table.row([
+            key.key.clone(),
+            key.fingerprint.clone(),
+            key.since.map_or_else(|| "the start".to_owned(), ago),
+            key.ends_at
+                .map_or_else(|| "it is replaced".to_owned(), until),
         ]);
     }
     verbatim(&table.text())

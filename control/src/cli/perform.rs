@@ -11,7 +11,7 @@ use meshd_contract::identity::Owner;
 
 use super::{
     ApikeysCommand, AuthkeysCommand, ChecksCommand, Cli, Command, CreateAuthkey, Expiry, Format,
-    NodesCommand, PolicyCommand, UsersCommand,
+    KeysCommand, NodesCommand, PolicyCommand, UsersCommand,
 };
 use super::{audit, output};
 use crate::admin::client::ask;
@@ -44,6 +44,11 @@ pub(crate) fn perform(cli: Cli) -> anyhow::Result<()> {
         Command::Restore { backup, state } => return restore(&backup, &state),
         Command::Backup => (Request::Backup, false),
         Command::Key => (Request::Key, false),
+        Command::Keys(KeysCommand::Rotate { overlap }) => {
+            let overlap_seconds = overlap;
+            (Request::KeysRotate { overlap_seconds }, false)
+        }
+        Command::Keys(KeysCommand::List { json }) => (Request::KeysList, json),
     };
     show(ask(&cli.socket, &request)?, json, "")
 }
@@ -194,6 +199,7 @@ fn show(answer: Answer, json: bool, file: &str) -> anyhow::Result<()> {
         Answer::Audit(entries) => audit::write(&entries, Format::Json).map(drop),
         Answer::Copied(copy) => output::line(&copy.display().to_string()),
         Answer::Key(key) => output::line(&format!("{}\n{}", key.key, key.fingerprint)),
+        Answer::Keys(keys) => output::keys(&keys, json),
         Answer::PolicyRefused(problems) => {
             let lines: Vec<String> = problems
                 .iter()

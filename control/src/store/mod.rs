@@ -12,6 +12,7 @@ mod checks;
 mod documents;
 mod identities;
 mod joins;
+mod key_rotations;
 mod nodes;
 mod passkeys;
 mod policies;
@@ -39,6 +40,7 @@ pub(crate) use auth_keys::{AuthKeyRow, NewAuthKey};
 pub(crate) use checks::{Answer, Check, Period, Subject};
 pub(crate) use documents::{Farewell, Issued, Kind, Sealed};
 pub(crate) use joins::{JoinRow, Joining, NewJoin};
+pub(crate) use key_rotations::SignedRotation;
 pub(crate) use nodes::{NodeRow, NodeState};
 pub(crate) use passkeys::PasskeyRow;
 pub(crate) use policies::StoredPolicy;
@@ -47,7 +49,7 @@ pub(crate) use snapshot::{ChangedNode, Changes, Known, LeavingRow};
 pub(crate) use users::UserRow;
 pub(crate) use web_sessions::NewWebSession;
 
-const MIGRATIONS: [(i64, &str, &str); 11] = [
+const MIGRATIONS: [(i64, &str, &str); 12] = [
     (1, "mesh", include_str!("../../migrations/0001_mesh.sql")),
     (
         2,
@@ -79,6 +81,11 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
         8,
         "passkeys",
         include_str!("../../migrations/0008_passkeys.sql"),
+    ),
+    (
+        9,
+        "key rotations",
+        include_str!("../../migrations/0009_key_rotations.sql"),
     ),
     (
         10,
