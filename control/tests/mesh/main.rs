@@ -8,6 +8,7 @@ mod commands;
 mod crashes;
 mod harness;
 mod joining;
+mod keys;
 mod leaving;
 mod life;
 mod requests;
