@@ -6,6 +6,7 @@ mod audit;
 mod backups;
 mod commands;
 mod crashes;
+mod fleet;
 mod harness;
 mod joining;
 mod keys;

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, header};
 
-use super::client::{self, Answer};
+use super::client::{self, Answer, Broken};
 use super::{Control, now};
 
 /// Where the tests' control says that it is.
@@ -19,7 +19,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 /// A browser, and the page that it shows.
 #[derive(Clone)]
 pub(crate) struct Browser {
-    address: std::net::SocketAddr,
+    pub(crate) address: std::net::SocketAddr,
     pub(crate) cookies: BTreeMap<String, String>,
     /// The last page.
     pub(crate) page: String,
@@ -87,6 +87,11 @@ impl Browser {
         self.send(request, String::new()).await
     }
 
+    /// The same at a server that may be killed meanwhile.
+    pub(crate) async fn attempt_open(&mut self, path: &str) -> Result<Answer, Broken> {
+        self.attempt(Request::get(path), String::new()).await
+    }
+
     /// Opens the page for signing in, and sends its form.
     pub(crate) async fn sign_in(&mut self, login: &str, password: &str, code: &str) -> Answer {
         assert_eq!(self.open("/sign-in?again=1").await.status, 200);
@@ -96,6 +101,16 @@ impl Browser {
 
     /// Sends a form of the page that is shown, with its hidden fields.
     pub(crate) async fn submit(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let answer = self.attempt_submit(path, fields).await;
+        answer.expect("an answer")
+    }
+
+    /// The same at a server that may be killed meanwhile.
+    pub(crate) async fn attempt_submit(
+        &mut self,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<Answer, Broken> {
         let hidden = self.hidden();
         let all: Vec<(&str, &str)> = hidden
             .iter()
@@ -103,7 +118,8 @@ impl Browser {
             .filter(|(name, _)| fields.iter().all(|(own, _)| own != name))
             .chain(fields.iter().copied())
             .collect();
-        self.post(path, &[("origin", ORIGIN)], &all).await
+        let (request, body) = form(path, &[("origin", ORIGIN)], &all);
+        self.attempt(request, body).await
     }
 
     /// Sends these fields only, with these headers.
@@ -113,16 +129,19 @@ impl Browser {
         headers: &[(&str, &str)],
         fields: &[(&str, &str)],
     ) -> Answer {
-        let mut request =
-            Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let body = serde_urlencoded::to_string(fields).expect("a form");
+        let (request, body) = form(path, headers, fields);
         self.send(request, body).await
     }
 
     async fn send(&mut self, request: hyper::http::request::Builder, body: String) -> Answer {
+        self.attempt(request, body).await.expect("an answer")
+    }
+
+    async fn attempt(
+        &mut self,
+        request: hyper::http::request::Builder,
+        body: String,
+    ) -> Result<Answer, Broken> {
         let cookies = self.cookies.iter();
         let cookies: Vec<String> = cookies
             .map(|(name, value)| format!("{name}={value}"))
@@ -131,12 +150,12 @@ impl Browser {
             .header(header::HOST, "control.example.com")
             .header(header::COOKIE, cookies.join("; "))
             .body(Full::new(Bytes::from(body)));
-        let answer = client::send(self.address, request.expect("a request")).await;
+        let answer = client::attempt(self.address, request.expect("a request")).await?;
         for cookie in answer.headers.get_all(header::SET_COOKIE) {
             self.keep(cookie.to_str().expect("text"));
         }
         self.page = answer.text();
-        answer
+        Ok(answer)
     }
 
     fn keep(&mut self, cookie: &str) {
@@ -163,6 +182,20 @@ impl Browser {
         };
         inputs.map(field).collect()
     }
+}
+
+fn form(
+    path: &str,
+    headers: &[(&str, &str)],
+    fields: &[(&str, &str)],
+) -> (hyper::http::request::Builder, String) {
+    let mut request =
+        Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = serde_urlencoded::to_string(fields).expect("a form");
+    (request, body)
 }
 
 impl Authenticator {

@@ -73,15 +73,7 @@ pub(crate) async fn attempt(
     request: Request<Full<Bytes>>,
 ) -> Result<Answer, Broken> {
     let (response, certificate) = timeout(PATIENCE, exchange(address, request)).await??;
-    let status = response.status().as_u16();
-    let headers = response.headers().clone();
-    let body = timeout(PATIENCE, response.into_body().collect()).await??;
-    Ok(Answer {
-        status,
-        headers,
-        body: body.to_bytes(),
-        certificate,
-    })
+    answer(response, certificate).await
 }
 
 /// A stream of server-sent events.
@@ -97,25 +89,19 @@ pub(crate) struct Event {
     pub(crate) data: String,
 }
 
+/// Opens a stream, or reads the answer that says why not, at a server that may be killed meanwhile.
 pub(crate) async fn open(
     address: SocketAddr,
     request: Request<Full<Bytes>>,
-) -> Result<Events, Answer> {
-    let exchanged = timeout(PATIENCE, exchange(address, request)).await;
-    let (response, certificate) = exchanged.expect("in time").expect("an answer");
-    let status = response.status().as_u16();
-    let headers = response.headers().clone();
-    let body = response.into_body();
-    if status == 200 {
-        let unread = String::new();
-        return Ok(Events { body, unread });
+) -> Result<Result<Events, Answer>, Broken> {
+    let (response, certificate) = timeout(PATIENCE, exchange(address, request)).await??;
+    if response.status() == 200 {
+        return Ok(Ok(Events {
+            body: response.into_body(),
+            unread: String::new(),
+        }));
     }
-    Err(Answer {
-        status,
-        headers,
-        body: body.collect().await.expect("a body").to_bytes(),
-        certificate,
-    })
+    Ok(Err(answer(response, certificate).await?))
 }
 
 impl Events {
@@ -158,13 +144,47 @@ async fn exchange(
     address: SocketAddr,
     request: Request<Full<Bytes>>,
 ) -> Result<(Response<Incoming>, Vec<u8>), Broken> {
-    let stream = TcpStream::connect(address).await?;
-    let name = ServerName::from(address.ip());
-    let stream = CONNECTOR.connect(name, stream).await?;
-    let certificate = stream.get_ref().1.peer_certificates().ok_or("no chain")?[0].to_vec();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    Ok((sender.send_request(request).await?, certificate))
+    let mut connection = Connection::open(address).await?;
+    let response = connection.sender.send_request(request).await?;
+    Ok((response, connection.certificate))
+}
+
+/// A connection for one request after the other.
+pub(crate) struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    certificate: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self, Broken> {
+        let stream = TcpStream::connect(address).await?;
+        let name = ServerName::from(address.ip());
+        let stream = CONNECTOR.connect(name, stream).await?;
+        let certificate = stream.get_ref().1.peer_certificates().ok_or("no chain")?[0].to_vec();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self {
+            sender,
+            certificate,
+        })
+    }
+
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Broken> {
+        let response = timeout(PATIENCE, self.sender.send_request(request)).await??;
+        answer(response, self.certificate.clone()).await
+    }
+}
+
+async fn answer(response: Response<Incoming>, certificate: Vec<u8>) -> Result<Answer, Broken> {
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
+    let body = timeout(PATIENCE, response.into_body().collect()).await??;
+    Ok(Answer {
+        status,
+        headers,
+        body: body.to_bytes(),
+        certificate,
+    })
 }
 
 /// No session is resumed: each connection may be that of another node.

@@ -12,13 +12,13 @@ use meshd_contract::document::{Document, Version};
 use meshd_contract::identity::NodeId;
 use meshd_contract::key::{PrivateKey, PublicKey, WireGuardKey};
 use meshd_contract::node_api::{
-    JoinAnswer, JoinRequest, JoinWait, NODE_HEADER, RegisterRequest, RegisterResponse, Report,
-    SIGNATURE_HEADER, TIME_HEADER, request_text,
+    JoinAnswer, JoinRequest, JoinWait, NODE_HEADER, RegisterRequest, RegisterResponse, Renewal,
+    Report, SIGNATURE_HEADER, TIME_HEADER, renewal_text, request_text,
 };
 use meshd_contract::signed::{Expected, open};
 use meshd_contract::time::Timestamp;
 
-use super::client::{self, Answer, Event, Events};
+use super::client::{self, Answer, Broken, Event, Events};
 
 /// A host with its keys.
 #[derive(Clone)]
@@ -49,44 +49,63 @@ impl Node {
     }
 
     pub(crate) async fn register(&mut self, auth_key: &str, name: &str) -> Answer {
-        let body = serde_json::to_vec(&RegisterRequest {
-            auth_key: auth_key.to_owned(),
-            node_key: self.key.public(),
-            wireguard_key: self.wireguard_key,
-            name: name.parse().expect("a name"),
-        });
-        let answer = self.send("POST", "/v1/register", body.expect("JSON")).await;
+        let body = self.registration(auth_key, name);
+        let answer = self.send("POST", "/v1/register", body).await;
         if answer.status == 200 {
             self.id = Some(answer.json::<RegisterResponse>().node);
         }
         answer
     }
 
+    /// What this host says when it registers.
+    pub(crate) fn registration(&self, auth_key: &str, name: &str) -> Vec<u8> {
+        let registration = RegisterRequest {
+            auth_key: auth_key.to_owned(),
+            node_key: self.key.public(),
+            wireguard_key: self.wireguard_key,
+            name: name.parse().expect("a name"),
+        };
+        serde_json::to_vec(&registration).expect("JSON")
+    }
+
     /// Asks a person to let this host in.
     pub(crate) async fn ask_to_join(&mut self, name: &str, tags: &[&str]) -> Answer {
-        let body = serde_json::to_vec(&JoinRequest {
+        let body = self.join_request(name, tags, None);
+        self.send("POST", "/v1/join", body).await
+    }
+
+    /// What this host says when it asks a person, who may renew it.
+    pub(crate) fn join_request(
+        &self,
+        name: &str,
+        tags: &[&str],
+        renews: Option<Renewal>,
+    ) -> Vec<u8> {
+        let request = JoinRequest {
             node_key: self.key.public(),
             wireguard_key: self.wireguard_key,
             name: name.parse().expect("a name"),
             tags: tags.iter().map(ToString::to_string).collect(),
             release: "1.2.3".to_owned(),
             nonce: 1,
-            renews: None,
-        });
-        self.send("POST", "/v1/join", body.expect("JSON")).await
+            renews,
+        };
+        serde_json::to_vec(&request).expect("JSON")
+    }
+
+    /// This node's word that the host with these keys is itself.
+    pub(crate) fn renewal(&self, new: &Self) -> Renewal {
+        let text = renewal_text(self.id(), &new.key.public(), &new.wireguard_key);
+        Renewal {
+            node: self.id(),
+            signature: STANDARD.encode(self.key.sign(&text)),
+        }
     }
 
     /// The path of the page where a person lets this host in.
     pub(crate) async fn page_to_join(&mut self, name: &str, tags: &[&str]) -> String {
         let answer = self.ask_to_join(name, tags).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        match answer.json() {
-            JoinAnswer::Asked(page) => {
-                let path = page.url.strip_prefix(super::ORIGIN);
-                path.expect("an address of this control").to_owned()
-            }
-            other => panic!("{other:?}"),
-        }
+        page(&answer)
     }
 
     /// Waits once for the person.
@@ -120,6 +139,15 @@ impl Node {
 
     /// Opens the stream, resuming after `last`.
     pub(crate) async fn documents(&mut self, last: Option<&str>) -> Result<Events, Answer> {
+        let opened = self.attempt_documents(last).await;
+        opened.expect("an answer")
+    }
+
+    /// The same at a server that may be killed meanwhile.
+    pub(crate) async fn attempt_documents(
+        &mut self,
+        last: Option<&str>,
+    ) -> Result<Result<Events, Answer>, Broken> {
         let mut request = self.request("GET", "/v1/documents", Vec::new());
         if let Some(last) = last {
             let last = last.parse().expect("a header");
@@ -166,6 +194,18 @@ impl Node {
             at_least: Version(1),
         };
         open(event.data.as_bytes(), control, &expected).expect("a document that counts")
+    }
+}
+
+/// The path of the page that a host was told of.
+pub(crate) fn page(answer: &Answer) -> String {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    match answer.json() {
+        JoinAnswer::Asked(page) => {
+            let path = page.url.strip_prefix(super::ORIGIN);
+            path.expect("an address of this control").to_owned()
+        }
+        other => panic!("{other:?}"),
     }
 }
 
