@@ -132,3 +132,39 @@ fn who_does_not_log_in_is_gone_after_the_time_for_it() {
     })
     .expect("nobody is left");
 }
+
+/// The kernel gives all programs of root together 128 instances of inotify(7), unless told otherwise.
+#[test]
+fn more_logins_than_root_has_inotify_instances_are_open_at_once() {
+    const LOGINS: usize = 150;
+    let mesh = Mesh::of_two().expect("a mesh");
+    let mut held = Vec::new();
+    for _ in 0..LOGINS {
+        let login = mesh.ssh("laptop", &["alice@web1", "sleep 600"]);
+        held.push(login.spawn().expect("ssh"));
+        // As many at a time as a host takes that know nobody yet.
+        wait_for("a login", DEADLINE, || {
+            (held.len() < logged_in(&mesh) + 8).then_some(())
+        })
+        .expect("logged in");
+    }
+    wait_for("all logins", DEADLINE, || {
+        (logged_in(&mesh) == LOGINS).then_some(())
+    })
+    .expect("all are in");
+    assert!(held.iter_mut().all(|login| login.ended().is_none()));
+    mesh.change_policy(&meshd_lab::policy_for_alice(&[]))
+        .expect("another policy");
+    wait_for("the end of all", DEADLINE, || {
+        held.iter_mut()
+            .all(|login| login.ended().is_some())
+            .then_some(())
+    })
+    .expect("their right has ended");
+}
+
+fn logged_in(mesh: &Mesh) -> usize {
+    let running = mesh.host("web1").processes().expect("processes");
+    let sleeps = running.iter().filter(|process| process.user == "alice");
+    sleeps.count()
+}

@@ -1,6 +1,6 @@
 //! Files of root's own: read only when nobody else could have written them, replaced whole.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -40,16 +40,16 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     name.push(format!(".{}.new", std::process::id()));
     let temporary = directory.join(name);
     let written = write_new(&temporary, content, mode)
-        .and_then(|()| std::fs::rename(&temporary, path))
+        .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| File::open(directory)?.sync_all());
     if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
+        let _ = fs::remove_file(&temporary);
     }
     written
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let _ = std::fs::remove_file(path);
+    let _ = fs::remove_file(path);
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -57,6 +57,29 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .open(path)?;
     file.write_all(content)?;
     file.sync_all()
+}
+
+/// What tells a file from the one that takes its place under the same name (stat(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    file: (u64, u64),
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// The stamp of the file that has this name now.
+///
+/// # Errors
+/// What the system said.
+pub fn stamp(path: &Path) -> io::Result<Stamp> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok(Stamp {
+        file: (metadata.dev(), metadata.ino()),
+        length: metadata.len(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    })
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -90,10 +113,7 @@ mod tests {
         replace(&path, b"one", 0o600).expect("writes");
         replace(&path, b"two", 0o600).expect("writes");
         assert_eq!(read_regular(&path, 3).expect("reads"), b"two");
-        assert_eq!(
-            std::fs::read_dir(directory.path()).expect("lists").count(),
-            1
-        );
+        assert_eq!(fs::read_dir(directory.path()).expect("lists").count(), 1);
     }
 
     #[test]

@@ -168,6 +168,7 @@ fn receive_bind(manager: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Refusal> {
         FromManager::Bind => {}
         FromManager::Describe
         | FromManager::End
+        | FromManager::Look
         | FromManager::Checking(_)
         | FromManager::Checked(_)
         | FromManager::Unknown => return Err(Refusal::NotBind),

@@ -76,6 +76,8 @@ pub enum FromManager {
     Describe,
     /// End it, as if its right had ended.
     End,
+    /// There may be a newer peer document. Without this it is found a few seconds later.
+    Look,
     /// The person can pass the check there.
     Checking(Prompt),
     /// The check that [`ToManager::Check`] asked for has come to its end.

@@ -94,7 +94,8 @@ impl Daemon {
         let before = self.untaken.remove(kind);
         match documents.take(kind, text, clock::now()) {
             Ok(Change::None) => return,
-            Ok(Change::Peers | Change::Network) => {}
+            Ok(Change::Peers) => self.service.connections.look(),
+            Ok(Change::Network) => {}
             Ok(Change::Keys) => return self.set_contact(),
             Err(error) => {
                 let untaken = Untaken::new(text, &error);

@@ -1,8 +1,6 @@
 //! What the decisions of one connection rest on: root's configuration, the newest peer document,
 //! and whose socket it is.
 
-use std::path::Path;
-
 use meshd_contract::broker::Denial;
 use meshd_contract::check::CheckGrant;
 use meshd_contract::document::Version;
@@ -10,7 +8,6 @@ use meshd_contract::login::Login;
 use meshd_contract::paths;
 use meshd_contract::peer_document::PeerDocument;
 use meshd_contract::time::Timestamp;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::{Refusal, now};
 use crate::account::{self, check_shell};
@@ -19,6 +16,7 @@ use crate::config::Config;
 use crate::evidence::{self, Bound, Caller};
 use crate::pam::{AccountChecked, Pam};
 use crate::record::{Event, Fact, Records};
+use crate::state_file::{self, Stamp};
 use crate::trust::{Files, TrustError};
 
 pub(super) struct Basis {
@@ -28,7 +26,8 @@ pub(super) struct Basis {
     pub(super) bound: Bound,
     files: Files,
     document: PeerDocument,
-    changes: Inotify,
+    /// Of the file that was looked at last.
+    stamp: Option<Stamp>,
     /// A newer document is there and could not be read yet.
     unread: bool,
 }
@@ -38,8 +37,8 @@ impl Basis {
     pub(super) fn of(id: &str, tcp: &std::os::fd::OwnedFd) -> Result<Self, Refusal> {
         let config = Config::load(paths::SSH_CONFIG.as_ref())?;
         let files = Files::default();
-        // Watched before it is read, so that no newer one is missed.
-        let changes = watch(&files.peer_document)?;
+        // Looked at before it is read, so that no newer one is missed.
+        let stamp = state_file::stamp(&files.peer_document).ok();
         let document = files.peer_document(now())?;
         let bound = evidence::bind(&evidence::gather(tcp)?, &document, &config, now())?;
         let began = now();
@@ -53,21 +52,21 @@ impl Basis {
             bound,
             files,
             document,
-            changes,
+            stamp,
             unread: false,
         })
     }
 
-    /// Becomes readable when the directory of the peer document changes.
-    pub(super) fn changes(&self) -> &Inotify {
-        &self.changes
-    }
-
-    /// Takes the newer document, if there is one.
+    /// Takes the newer document, if there is one. To look costs one system call, and nothing that a
+    /// host has few of: inotify(7) has 128 instances for all of root's programs.
     pub(super) fn refresh(&mut self) {
-        if !self.is_replaced() && !self.unread {
+        let stamp = state_file::stamp(&self.files.peer_document).ok();
+        // One that is gone is no newer one.
+        let is_replaced = stamp.is_some() && stamp != self.stamp;
+        if !is_replaced && !self.unread {
             return;
         }
+        self.stamp = stamp.or(self.stamp);
         let newer = self
             .files
             .newer_document(self.document.header.version, now());
@@ -85,19 +84,6 @@ impl Basis {
                 .records
                 .note(&format!("newer document ignored: {error}")),
         }
-    }
-
-    /// Reads all events that wait. The kernel drops some where too many do (inotify(7)); then the
-    /// document's may be among them.
-    fn is_replaced(&self) -> bool {
-        let name = self.files.peer_document.file_name();
-        let mut replaced = false;
-        while let Ok(events) = self.changes.read_events() {
-            replaced |= events.iter().any(|event| {
-                event.name.as_deref() == name || event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
-            });
-        }
-        replaced
     }
 
     /// Which document is in force.
@@ -205,11 +191,4 @@ fn facts(bound: &Bound) -> Vec<Fact> {
         facts.push(("user", peer.owner.to_string()));
     }
     facts
-}
-
-/// Watches the directory of a file that is replaced by rename.
-fn watch(file: &Path) -> nix::Result<Inotify> {
-    let changes = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-    changes.add_watch(file.parent().unwrap_or(file), AddWatchFlags::IN_MOVED_TO)?;
-    Ok(changes)
 }

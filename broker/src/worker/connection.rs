@@ -192,9 +192,7 @@ impl Connection {
         if ready.signals {
             self.read_signals()?;
         }
-        if ready.changes || self.basis.is_unread() {
-            self.basis.refresh();
-        }
+        self.basis.refresh();
         if ready.overseer {
             self.hear_overseer();
         }
@@ -283,6 +281,7 @@ impl Connection {
             Some(Order::End) if self.revoked_until.is_none() => {
                 self.revoke("an administrator has ended the connection");
             }
+            Some(Order::Look) => self.basis.refresh(),
             Some(Order::End) | None => {}
         }
     }

@@ -17,6 +17,7 @@ pub(super) struct Overseer(Option<OwnedFd>);
 pub(super) enum Order {
     Describe,
     End,
+    Look,
     Checking(Prompt),
     Checked(CheckOutcome),
 }
@@ -43,6 +44,7 @@ impl Overseer {
         match wire::receive::<FromManager>(socket.as_fd()) {
             Ok((FromManager::Describe, _)) => Some(Order::Describe),
             Ok((FromManager::End, _)) => Some(Order::End),
+            Ok((FromManager::Look, _)) => Some(Order::Look),
             Ok((FromManager::Checking(prompt), _)) => Some(Order::Checking(prompt)),
             Ok((FromManager::Checked(outcome), _)) => Some(Order::Checked(outcome)),
             Ok((FromManager::Unknown, _)) | Err(WireError::WouldBlock) => None,

@@ -45,6 +45,8 @@ pub(super) enum Order {
     Describe(oneshot::Sender<()>),
     /// Have the worker end it.
     End,
+    /// Have the worker look for a newer peer document.
+    Look,
 }
 
 /// All connections; shared by everybody who asks.
@@ -142,6 +144,13 @@ impl Connections {
         let stays = || ManagerError::SessionStays(connection.clone());
         orders.try_send(Order::End).map_err(|_| stays())?;
         timeout(END, orders.closed()).await.map_err(|_| stays())
+    }
+
+    /// Tells every worker that there may be a newer peer document. One that is busy looks by itself.
+    pub fn look(&self) {
+        for (_, orders) in self.served() {
+            let _ = orders.try_send(Order::Look);
+        }
     }
 
     fn named(&self, prefix: &str) -> Result<(String, mpsc::Sender<Order>), ManagerError> {

@@ -85,6 +85,9 @@ impl Watch {
                     self.ask();
                 }
             }
+            Order::Look => {
+                let _ = self.tell(&FromManager::Look);
+            }
             Order::End => {
                 if let Some(Err(error)) = self.tell(&FromManager::End) {
                     tracing::warn!(peer = %self.slot.peer, %error, "a worker was not told to end");

@@ -15,7 +15,6 @@ use crate::worker::now;
 /// What has happened while the worker waited.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ready {
-    pub(super) changes: bool,
     pub(super) signals: bool,
     pub(super) session: bool,
     pub(super) overseer: bool,
@@ -31,7 +30,6 @@ impl Connection {
             .is_open()
             .then(|| self.session.socket().as_fd());
         let sources = [
-            Some(self.basis.changes().as_fd()),
             Some(self.signals.as_fd()),
             session,
             self.overseer.socket().map(AsFd::as_fd),
@@ -46,10 +44,9 @@ impl Connection {
             Err(errno) => return Err(End::HangUp(format!("cannot wait for events: {errno}"))),
         }
         let mut watched = watched.iter().map(|entry| entry.any() == Some(true));
-        let [changes, signals, session, overseer, helper] =
+        let [signals, session, overseer, helper] =
             sources.map(|source| source.is_some() && watched.next() == Some(true));
         Ok(Ready {
-            changes,
             signals,
             session,
             overseer,
@@ -78,9 +75,18 @@ impl Connection {
         let wait = if self.basis.is_unread() {
             wait.min(RETRY)
         } else {
-            wait
+            wait.min(self.next_look())
         };
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+    }
+
+    /// How long until a newer document is looked for. The manager tells of it, but may be gone, or
+    /// be a new one that does not know this connection.
+    fn next_look(&self) -> Duration {
+        match self.overseer.socket() {
+            Some(_) => Duration::from_secs(5),
+            None => Duration::from_secs(1),
+        }
     }
 
     /// What is left of the time to authenticate.
