@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,12 +53,17 @@ pub fn bind(path: &Path) -> Result<UnixListener, Error> {
             }
             std::thread::sleep(LOOK_AGAIN);
         }
-        atomic::remove(path)?;
     }
-    let listener = UnixListener::bind(path).map_err(fail)?;
+    // It gets its name once it listens: whoever sees it can connect.
+    let mut unnamed = path.as_os_str().to_owned();
+    unnamed.push(".new");
+    let unnamed = PathBuf::from(unnamed);
+    atomic::remove(&unnamed)?;
+    let listener = UnixListener::bind(&unnamed).map_err(fail)?;
     // Anybody may ask; what needs root is checked at each request.
     let mode = std::fs::Permissions::from_mode(0o666);
-    std::fs::set_permissions(path, mode).map_err(fail)?;
+    std::fs::set_permissions(&unnamed, mode).map_err(fail)?;
+    std::fs::rename(&unnamed, path).map_err(fail)?;
     Ok(listener)
 }
 
@@ -195,6 +200,23 @@ mod tests {
         drop(bind(&path).expect("binds"));
         let _served = bind(&path).expect("replaces what is left");
         assert!(matches!(bind(&path), Err(Error::SocketTaken(_))));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_seen_can_be_connected_to() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("meshd.sock");
+        let seen = path.clone();
+        let client = std::thread::spawn(move || {
+            while !seen.exists() {
+                std::hint::spin_loop();
+            }
+            StdUnixStream::connect(&seen).map(drop)
+        });
+        let _listener = bind(&path).expect("binds");
+        client.join().expect("ends").expect("connects");
+        let left = std::fs::read_dir(directory.path()).expect("lists");
+        assert_eq!(left.count(), 1);
     }
 
     #[test]

@@ -68,14 +68,17 @@ impl AdminSocket {
         if StdUnixStream::connect(path).is_ok() {
             return Err(SocketError::InUse(path.to_owned()));
         }
-        match fs::remove_file(path) {
+        // It gets its name once it listens: whoever sees it can connect.
+        let mut unnamed = path.as_os_str().to_owned();
+        unnamed.push(".new");
+        match fs::remove_file(&unnamed) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        // Whoever connects before this line is still asked for its user id.
-        fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
+        let listener = UnixListener::bind(&unnamed).map_err(failed)?;
+        fs::set_permissions(&unnamed, Permissions::from_mode(0o600)).map_err(failed)?;
+        fs::rename(&unnamed, path).map_err(failed)?;
         Ok(Self {
             listener,
             path: path.to_owned(),
