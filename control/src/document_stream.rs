@@ -14,7 +14,7 @@ use meshd_contract::identity::NodeId;
 use meshd_contract::keyring::KeyRotation;
 
 use crate::clock::now;
-use crate::hub::{News, Subscription, Versions};
+use crate::hub::{Newest, News, Subscription, Versions};
 use crate::node_server::NodeServer;
 use crate::problem::ApiError;
 use crate::store::{Kind, Store, StoreError};
@@ -79,7 +79,7 @@ pub(crate) async fn last_words(
     node: NodeId,
     mut seen: Versions,
 ) -> Result<Response, ApiError> {
-    let events = newer(&server.store, node, &mut seen, Versions::MAX).await?;
+    let events = newer(&server.store, node, &mut seen, Newest::UNKNOWN).await?;
     if events.is_empty() {
         return Err(ApiError::Gone);
     }
@@ -160,31 +160,37 @@ impl Drop for Follower {
     }
 }
 
-/// The stored documents that are newer than `seen`, which follows; none of a kind of which `newest`
-/// is seen already. Peers come first: what they take away must end before anything else is done.
+/// The documents that are newer than `seen`, which follows: as they were handed over, or from the
+/// store. Peers come first: what they take away must end before anything else is done.
 async fn newer(
     store: &Store,
     node: NodeId,
     seen: &mut Versions,
-    newest: Versions,
+    newest: Newest,
 ) -> Result<VecDeque<Event>, StoreError> {
-    let mut events = VecDeque::new();
-    for kind in [Kind::Peers, Kind::Network] {
-        let (than, newest) = match kind {
-            Kind::Peers => (&mut seen.peers, newest.peers),
-            Kind::Network => (&mut seen.network, newest.network),
-        };
-        if *than >= newest {
-            continue;
+    let versions = newest.versions;
+    let [peers, network] = newest.texts;
+    let new = [
+        (Kind::Peers, seen.peers, versions.peers, peers),
+        (Kind::Network, seen.network, versions.network, network),
+    ];
+    let new = new.into_iter().filter(|(_, seen, newest, _)| seen < newest);
+    let handed: Option<Vec<_>> = new
+        .map(|(kind, _, version, text)| Some((kind, version, text?)))
+        .collect();
+    let documents = match handed {
+        Some(documents) => documents,
+        None => store.newer_documents(node, *seen, now()).await?,
+    };
+    let event = |(kind, version, text): (Kind, Version, Arc<str>)| {
+        match kind {
+            Kind::Peers => seen.peers = version,
+            Kind::Network => seen.network = version,
         }
-        let Some((version, text)) = store.newer_document(node, kind, *than, now()).await? else {
-            continue;
-        };
-        *than = version;
         let id = format!("{}.{}", seen.peers, seen.network);
-        events.push_back(Event::default().event(kind.name()).id(id).data(text));
-    }
-    Ok(events)
+        Event::default().event(kind.name()).id(id).data(text)
+    };
+    Ok(documents.into_iter().map(event).collect())
 }
 
 #[cfg(test)]

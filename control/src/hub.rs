@@ -27,23 +27,38 @@ impl Versions {
         peers: Version(0),
         network: Version(0),
     };
-
-    /// Later than every other.
-    pub(crate) const MAX: Self = Self {
-        peers: Version(u64::MAX),
-        network: Version(u64::MAX),
-    };
 }
 
 /// What a stream is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum News {
     /// The publisher has not yet looked at this node.
     Nothing,
-    /// These versions are in the store.
-    Newest(Versions),
+    /// These are in the store.
+    Newest(Newest),
     /// The node was deleted; these are its last.
-    Gone(Versions),
+    Gone(Newest),
+}
+
+/// The newest documents of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Newest {
+    /// Which ones.
+    pub(crate) versions: Versions,
+    /// The texts of the peer document and the network document, where the publisher has just made
+    /// them and they are short: each connected node keeps its last ones here.
+    pub(crate) texts: [Option<Arc<str>>; 2],
+}
+
+impl Newest {
+    /// Whatever is in the store.
+    pub(crate) const UNKNOWN: Self = Self {
+        versions: Versions {
+            peers: Version(u64::MAX),
+            network: Version(u64::MAX),
+        },
+        texts: [None, None],
+    };
 }
 
 /// The meeting point of changes, publisher and streams.
@@ -76,6 +91,18 @@ pub(crate) struct Subscription {
     node: NodeId,
     number: u64,
     news: watch::Receiver<News>,
+}
+
+impl News {
+    fn is_as_new_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, Self::Nothing) => true,
+            (Self::Newest(own), Self::Newest(other)) | (Self::Gone(own), Self::Gone(other)) => {
+                own.versions == other.versions
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Hub {
@@ -140,8 +167,10 @@ impl Hub {
     pub(crate) fn tell(&self, node: NodeId, news: News) {
         if let Some(listener) = self.listeners().by_node.get(&node) {
             listener.news.send_if_modified(|old| {
-                let is_new = *old != news;
-                *old = news;
+                let is_new = !old.is_as_new_as(&news);
+                if is_new {
+                    *old = news;
+                }
                 is_new
             });
         }
@@ -186,7 +215,7 @@ impl Subscription {
     /// stream of the node has taken this one's place.
     pub(crate) async fn next(&mut self) -> Option<News> {
         self.news.changed().await.ok()?;
-        Some(*self.news.borrow_and_update())
+        Some(self.news.borrow_and_update().clone())
     }
 }
 
@@ -207,9 +236,12 @@ mod tests {
     const NODE: NodeId = NodeId(1);
 
     fn newest(version: u64) -> News {
-        News::Newest(Versions {
-            peers: Version(version),
-            network: Version(version),
+        News::Newest(Newest {
+            versions: Versions {
+                peers: Version(version),
+                network: Version(version),
+            },
+            texts: [None, None],
         })
     }
 

@@ -138,7 +138,7 @@ pub(crate) fn issue<D: Draft>(
         node,
         kind: D::DOCUMENT_KIND,
         issued,
-        text: seal(&document, terms.key)?,
+        text: seal(&document, terms.key)?.into(),
     }))
 }
 

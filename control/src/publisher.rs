@@ -17,7 +17,7 @@ use tokio::task::block_in_place;
 use crate::agenda::Agenda;
 use crate::clock::now;
 use crate::compose::{Outline, View, network_document, peer_document};
-use crate::hub::{Hub, News, Versions};
+use crate::hub::{Hub, Newest, News, Versions};
 use crate::issue::{Draft, Occasion, Terms, issue, renewal};
 use crate::mesh::{Affected, Mesh, MeshError};
 use crate::signer::{Signer, Signing};
@@ -29,6 +29,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_SLEEP: u64 = 60;
 /// For how many nodes documents are made before they are stored and the nodes hear of them.
 const AT_ONCE: usize = 256;
+/// Up to this length, in bytes, a text is handed to the stream; others wait in the store.
+const SHORT: usize = 4_096;
 
 /// What the documents depend on beside the mesh itself.
 #[derive(Debug)]
@@ -51,6 +53,9 @@ pub(crate) struct Publisher {
     /// Empty means that it must be read again.
     state: Option<State>,
 }
+
+/// Texts of documents that were just made.
+type Texts = HashMap<(NodeId, Kind), Arc<str>>;
 
 /// What is known from round to round.
 struct State {
@@ -134,8 +139,9 @@ impl Publisher {
                 self.store.save_documents(&sealed, &[]).await?;
                 tracing::debug!(documents = sealed.len(), "issued documents");
             }
+            let texts = short_texts(&sealed);
             state.note(sealed);
-            self.tell(&mut state, some);
+            self.tell(&mut state, some, &texts);
         }
         let pause = state.until_next(now);
         self.state = Some(state);
@@ -180,8 +186,9 @@ impl Publisher {
         Ok(())
     }
 
-    fn tell(&self, state: &mut State, concerned: &[(NodeId, Versions)]) {
+    fn tell(&self, state: &mut State, concerned: &[(NodeId, Versions)], texts: &Texts) {
         for (node, _) in concerned {
+            let text = |kind| texts.get(&(*node, kind)).cloned();
             let version = |kind| {
                 state
                     .issued
@@ -192,14 +199,25 @@ impl Publisher {
                 peers: version(Kind::Peers).unwrap_or(Versions::NONE.peers),
                 network: version(Kind::Network).unwrap_or(Versions::NONE.network),
             };
+            let newest = Newest {
+                versions,
+                texts: [text(Kind::Peers), text(Kind::Network)],
+            };
             let news = match state.mesh.nodes.contains_key(node) {
-                true => News::Newest(versions),
-                false => News::Gone(versions),
+                true => News::Newest(newest),
+                false => News::Gone(newest),
             };
             self.hub.tell(*node, news);
             state.put_on_agenda(*node);
         }
     }
+}
+
+fn short_texts(sealed: &[Sealed]) -> Texts {
+    let short = sealed.iter().filter(|one| one.text.len() <= SHORT);
+    short
+        .map(|one| ((one.node, one.kind), Arc::clone(&one.text)))
+        .collect()
 }
 
 impl State {

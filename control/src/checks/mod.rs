@@ -31,6 +31,7 @@ use tokio::time::timeout;
 use crate::audit::Actor;
 use crate::clock::now;
 use crate::hub::Hub;
+use crate::hub::Versions;
 use crate::problem::ApiError;
 use crate::public_url::PublicUrl;
 use crate::signer::Signer;
@@ -363,11 +364,10 @@ impl Checks {
         source: NodeId,
         rule: &str,
     ) -> Result<Option<Period>, ApiError> {
-        let text = self
+        let newest = self
             .store
-            .newer_document(destination, Kind::Peers, Version(0), now())
-            .await?;
-        let Some((_, text)) = text else {
+            .newer_documents(destination, Versions::NONE, now());
+        let Some((Kind::Peers, _, text)) = newest.await?.into_iter().next() else {
             return Ok(None);
         };
         // The document of a node that was just told of a rotation may be of the key before.

@@ -1,15 +1,21 @@
 //! The newest document of each kind for each node, and which version it has.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use meshd_contract::document::{Document, Version};
 use meshd_contract::identity::NodeId;
 use meshd_contract::network_document::NetworkDocument;
 use meshd_contract::peer_document::PeerDocument;
 use meshd_contract::time::Timestamp;
-use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row};
 
 use super::{Store, StoreError, from_sql, to_sql};
+use crate::hub::Versions;
+
+/// How many documents one statement stores.
+const DOCUMENTS_AT_ONCE: usize = 64;
 
 /// The two kinds of documents that a node gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,7 +75,7 @@ pub(crate) struct Sealed {
     /// Version, content and times.
     pub(crate) issued: Issued,
     /// The signed text.
-    pub(crate) text: String,
+    pub(crate) text: Arc<str>,
 }
 
 impl Store {
@@ -107,21 +113,24 @@ impl Store {
         farewells: &[(NodeId, Farewell)],
     ) -> Result<(), StoreError> {
         let mut change = self.write().await?;
-        for document in documents {
-            sqlx::query(
+        for some in documents.chunks(DOCUMENTS_AT_ONCE) {
+            let mut sql = QueryBuilder::new(
                 "INSERT OR REPLACE INTO documents \
-                 (node, kind, version, content_hash, issued_at, expires_at, text) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?)",
-            )
-            .bind(to_sql(document.node.0))
-            .bind(document.kind.name())
-            .bind(to_sql(document.issued.version.0))
-            .bind(&document.issued.content_hash[..])
-            .bind(to_sql(document.issued.issued_at.0))
-            .bind(to_sql(document.issued.expires_at.0))
-            .bind(&document.text)
-            .execute(&mut *change)
-            .await?;
+                 (node, kind, version, content_hash, issued_at, expires_at, text) ",
+            );
+            sql.push_values(some, |mut row, document| {
+                let issued = &document.issued;
+                row.push_bind(to_sql(document.node.0))
+                    .push_bind(document.kind.name())
+                    .push_bind(to_sql(issued.version.0))
+                    .push_bind(&issued.content_hash[..])
+                    .push_bind(to_sql(issued.issued_at.0))
+                    .push_bind(to_sql(issued.expires_at.0))
+                    .push_bind(&*document.text);
+            });
+            // Statements of so many lengths are not worth keeping.
+            let insert = sql.build().persistent(some.len() == DOCUMENTS_AT_ONCE);
+            insert.execute(&mut *change).await?;
         }
         for (node, farewell) in farewells {
             sqlx::query("UPDATE nodes SET farewell = ? WHERE id = ?")
@@ -149,29 +158,32 @@ impl Store {
         Ok(())
     }
 
-    /// The newest document's version and signed text, if it is newer than `than` and still counts
-    /// at `now`.
-    pub(crate) async fn newer_document(
+    /// The kind, version and signed text of each newest document that is newer than what the node
+    /// has `seen`, and still counts at `now`; peers first.
+    pub(crate) async fn newer_documents(
         &self,
         node: NodeId,
-        kind: Kind,
-        than: Version,
+        seen: Versions,
         now: Timestamp,
-    ) -> Result<Option<(Version, String)>, StoreError> {
-        let row = sqlx::query(
-            "SELECT version, text FROM documents \
-             WHERE node = ? AND kind = ? AND version > ? AND expires_at > ?",
+    ) -> Result<Vec<(Kind, Version, Arc<str>)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT kind, version, text FROM documents \
+             WHERE node = ?1 AND version > CASE kind WHEN ?2 THEN ?3 ELSE ?4 END \
+             AND expires_at > ?5 ORDER BY kind = ?2 DESC",
         )
         .bind(to_sql(node.0))
-        .bind(kind.name())
-        .bind(to_sql(than.0))
+        .bind(Kind::Peers.name())
+        .bind(to_sql(seen.peers.0))
+        .bind(to_sql(seen.network.0))
         .bind(to_sql(now.0))
-        .fetch_optional(&self.reader)
+        .fetch_all(&self.reader)
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some((
-            Version(from_sql(row.try_get("version")?)),
-            row.try_get("text")?,
-        )))
+        let document = |row: &SqliteRow| {
+            let kind = Kind::from_name(row.try_get("kind")?)?;
+            let version = Version(from_sql(row.try_get("version")?));
+            let text: &str = row.try_get("text")?;
+            Ok((kind, version, text.into()))
+        };
+        rows.iter().map(document).collect()
     }
 }

@@ -258,19 +258,17 @@ impl Store {
         &self,
         nodes: &HashMap<NodeId, Timestamp>,
     ) -> Result<(), StoreError> {
-        let mut change = self.write().await?;
-        for (id, at) in nodes {
-            // Writing the same time again would count as another change.
-            sqlx::query(
-                "UPDATE nodes SET last_seen = ?1 \
-                 WHERE id = ?2 AND deleted_at IS NULL AND last_seen IS NOT ?1",
-            )
-            .bind(to_sql(at.0))
-            .bind(to_sql(id.0))
-            .execute(&mut *change)
-            .await?;
-        }
-        change.commit().await?;
+        let seen = nodes.iter().map(|(id, at)| (id.0, at.0));
+        let seen: Vec<(u64, u64)> = seen.collect();
+        // Writing the same time again would count as another change.
+        sqlx::query(
+            "UPDATE nodes SET last_seen = seen.at \
+             FROM (SELECT value ->> 0 AS node, value ->> 1 AS at FROM json_each(?)) AS seen \
+             WHERE nodes.id = seen.node AND deleted_at IS NULL AND last_seen IS NOT seen.at",
+        )
+        .bind(to_json(&seen)?)
+        .execute(&self.writer)
+        .await?;
         Ok(())
     }
 }

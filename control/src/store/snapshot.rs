@@ -25,7 +25,7 @@ pub(crate) struct Changes {
     pub(crate) known: Known,
     /// All users, if one has changed.
     pub(crate) users: Option<Vec<UserRow>>,
-    /// The nodes that have changed, in the order of their numbers.
+    /// The nodes that have changed.
     pub(crate) nodes: Vec<ChangedNode>,
     /// The policy that counts, if it is another one.
     pub(crate) policy: Option<StoredPolicy>,
@@ -56,22 +56,16 @@ pub(crate) struct LeavingRow {
 impl Store {
     /// Reads what is new since `known`; for a reader who knows nothing, whole.
     pub(crate) async fn changes(&self, known: Known) -> Result<Changes, StoreError> {
+        // Most readers come to hear that there is nothing.
+        let mut reading = self.reader.acquire().await?;
+        let newest = newest(&mut reading).await?;
+        if newest == known {
+            return Ok(Changes::none(known));
+        }
+        drop(reading);
         let mut reading = self.reader.begin().await?;
-        let row = sqlx::query("SELECT nodes, users, (SELECT MAX(id) FROM policies) FROM revisions")
-            .fetch_one(&mut *reading)
-            .await?;
-        let number = |at: usize| Ok::<_, StoreError>(from_sql(row.try_get(at)?));
-        let newest = Known {
-            nodes: number(0)?,
-            users: number(1)?,
-            policy: row.try_get::<Option<i64>, _>(2)?.map_or(0, from_sql),
-        };
-        let mut changes = Changes {
-            known: newest,
-            users: None,
-            nodes: Vec::new(),
-            policy: None,
-        };
+        let newest = self::newest(&mut reading).await?;
+        let mut changes = Changes::none(newest);
         if newest.nodes != known.nodes {
             changes.nodes = changed_nodes(&mut reading, known.nodes).await?;
         }
@@ -86,17 +80,39 @@ impl Store {
     }
 }
 
+impl Changes {
+    fn none(known: Known) -> Self {
+        Self {
+            known,
+            users: None,
+            nodes: Vec::new(),
+            policy: None,
+        }
+    }
+}
+
+async fn newest(reading: &mut SqliteConnection) -> Result<Known, StoreError> {
+    let row = sqlx::query("SELECT nodes, users, (SELECT MAX(id) FROM policies) FROM revisions")
+        .fetch_one(reading)
+        .await?;
+    Ok(Known {
+        nodes: from_sql(row.try_get(0)?),
+        users: from_sql(row.try_get(1)?),
+        policy: row.try_get::<Option<i64>, _>(2)?.map_or(0, from_sql),
+    })
+}
+
 /// Whoever knows no node need not hear of those that are gone.
 async fn changed_nodes(
     reading: &mut SqliteConnection,
     known: u64,
 ) -> Result<Vec<ChangedNode>, StoreError> {
     let rows = match known {
-        0 => sqlx::query(NODE_COLUMNS!(
-            "WHERE deleted_at IS NULL OR farewell < 2 ORDER BY id"
-        )),
+        0 => sqlx::query(NODE_COLUMNS!("WHERE deleted_at IS NULL OR farewell < 2")),
         _ => {
-            let query = sqlx::query(NODE_COLUMNS!("WHERE revision > ? ORDER BY id"));
+            let query = sqlx::query(NODE_COLUMNS!(
+                "INDEXED BY nodes_by_revision WHERE revision > ?"
+            ));
             query.bind(to_sql(known))
         }
     };
