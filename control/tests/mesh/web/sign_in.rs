@@ -143,6 +143,7 @@ async fn every_page_is_closed_in() {
         "/",
         "/sign-in",
         "/sign-in?again=1",
+        "/checks",
         "/nowhere",
         &link,
         "/account/x",
