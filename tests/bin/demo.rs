@@ -105,7 +105,7 @@ fn look_around(mesh: &Mesh) -> Result<()> {
     terminal.expect("alice@web1", DEADLINE)?;
     terminal.send("ps -eo user:10,pid,args --forest --cols 110; exit\r")?;
     ssh.wait(DEADLINE)?;
-    show_output(&without_escapes(&terminal.shown()))
+    show_output(&without_escapes(&terminal.shown_at_the_end()?))
 }
 
 fn be_denied(mesh: &Mesh) -> Result<()> {

@@ -45,7 +45,8 @@ impl Waiting {
 
     fn end(&mut self) -> (bool, String) {
         let status = self.up.wait(DEADLINE).expect("an end");
-        (status.success(), self.terminal.shown())
+        let shown = self.terminal.shown_at_the_end();
+        (status.success(), shown.expect("its words"))
     }
 }
 

@@ -12,7 +12,7 @@ use nix::libc;
 use nix::pty::Winsize;
 
 use crate::error::{Doing, Result};
-use crate::wait_for;
+use crate::{DEADLINE, wait_for};
 
 nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, Winsize);
 
@@ -74,6 +74,19 @@ impl Terminal {
     pub fn shown(&self) -> String {
         let bytes = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Everything that was written by now, such as by a program that has just ended.
+    ///
+    /// # Errors
+    /// [`crate::LabError::Late`] if that is not read in time.
+    pub fn shown_at_the_end(&self) -> Result<String> {
+        const MARK: &str = "\u{1c}";
+        File::from(self.slave()?)
+            .write_all(MARK.as_bytes())
+            .doing(|| "write to the terminal".to_owned())?;
+        let shown = self.expect(MARK, DEADLINE)?;
+        Ok(shown.replace(MARK, ""))
     }
 
     /// Waits until this text has been shown; everything shown so far.
