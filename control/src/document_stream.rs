@@ -56,7 +56,7 @@ fn parse(text: &str) -> Option<Versions> {
 pub(crate) fn open(server: Arc<NodeServer>, node: NodeId, seen: Versions) -> Response {
     let subscription = server.hub.subscribe(node, seen);
     // The node has seen control's identity a moment ago: what it may have missed is the newest.
-    let rotations = server.signer.now().rotations.len().saturating_sub(1);
+    let rotations = server.signer.current().rotations.len().saturating_sub(1);
     let follower = Follower {
         server,
         subscription,
@@ -142,7 +142,7 @@ impl Follower {
     }
 
     fn new_rotations(&mut self) -> VecDeque<Event> {
-        let signing = self.server.signer.now();
+        let signing = self.server.signer.current();
         let new = signing.rotations.iter().skip(self.rotations);
         self.rotations = signing.rotations.len();
         new.map(|rotation| {

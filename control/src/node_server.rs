@@ -180,11 +180,11 @@ impl NodeServer {
 }
 
 async fn identity(State(server): State<Arc<NodeServer>>) -> String {
-    server.signer.now().identity.clone()
+    server.signer.current().identity.clone()
 }
 
 async fn keys(State(server): State<Arc<NodeServer>>) -> Result<Vec<u8>, ApiError> {
-    let signing = server.signer.now();
+    let signing = server.signer.current();
     let rotations = signing.rotations.iter();
     let rotations: Vec<String> = rotations.map(|rotation| rotation.signed.clone()).collect();
     write_rotations(&rotations).map_err(|error| StoreError::Content(error.to_string()).into())

@@ -109,7 +109,7 @@ impl Publisher {
     async fn round(&mut self) -> Result<Duration, MeshError> {
         let now = now();
         let new = self.hub.take_new();
-        let signing = self.settings.signer.now();
+        let signing = self.settings.signer.current();
         let (mut state, affected) = match self.state.take() {
             Some(mut state) => {
                 let affected = state.mesh.update(&self.store, now).await?;

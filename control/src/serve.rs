@@ -109,7 +109,7 @@ async fn run(arguments: &ServeArguments, socket: &Path) -> anyhow::Result<()> {
              link for the first one"
         );
     }
-    let key = signer.now().key.public();
+    let key = signer.current().key.public();
     tracing::info!(
         listen = %address,
         %url,

@@ -24,7 +24,7 @@ use crate::store::{SignedRotation, Store, StoreError};
 pub(crate) struct Signer {
     file: KeyFile,
     certificate_hash: String,
-    now: RwLock<Arc<Signing>>,
+    current: RwLock<Arc<Signing>>,
     alone: Mutex<()>,
 }
 
@@ -72,14 +72,14 @@ impl Signer {
         Ok(Self {
             file,
             certificate_hash,
-            now: RwLock::new(Arc::new(signing)),
+            current: RwLock::new(Arc::new(signing)),
             alone: Mutex::default(),
         })
     }
 
     /// The key that signs at this moment.
-    pub(crate) fn now(&self) -> Arc<Signing> {
-        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn current(&self) -> Arc<Signing> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Holds off rotations: file and database are of the same key meanwhile.
@@ -100,7 +100,7 @@ impl Signer {
         by: &Actor,
     ) -> Result<KeyRotation, RotateError> {
         let _alone = self.hold().await;
-        let old = self.now();
+        let old = self.current();
         let key = self.file.prepare()?;
         let rotation = KeyRotation {
             old_key: old.key.public(),
@@ -115,7 +115,7 @@ impl Signer {
         let rotations = old.rotations.iter().chain([&new]).cloned().collect();
         let signing = Signing::new(key, rotations, &self.certificate_hash)?;
         store.save_key_rotation(&new, by).await?;
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(signing);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(signing);
         if let Err(error) = self.file.take_prepared() {
             tracing::error!(%error, "the next start of control will put the new key in place");
         }

@@ -37,7 +37,7 @@ impl Admin {
 
     /// The keys that control has and had, the oldest first.
     pub(super) fn keys(&self) -> Vec<KeyEntry> {
-        let signing = self.signer.now();
+        let signing = self.signer.current();
         let mut since = None;
         let mut keys = Vec::new();
         for (number, rotation) in signing.rotations.iter().enumerate() {

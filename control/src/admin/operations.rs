@@ -95,7 +95,7 @@ impl Admin {
             Request::Audit(query) => Answer::Audit(self.store.audit(&query).await?),
             Request::Backup => Answer::Copied(self.back_up(by).await?),
             Request::Key => {
-                let key = self.signer.now().key.public();
+                let key = self.signer.current().key.public();
                 Answer::Key(ControlKey {
                     key: key.to_string(),
                     fingerprint: key.fingerprint(),

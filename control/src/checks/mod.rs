@@ -337,7 +337,7 @@ impl Checks {
             approved_at: approval.approved_at,
             connection: (needed.period == Period::Always).then(|| needed.connection.to_owned()),
         };
-        let sealed = signed::seal(&grant, &self.signer.now().key);
+        let sealed = signed::seal(&grant, &self.signer.current().key);
         sealed
             .map(Some)
             .map_err(|error| StoreError::Content(error.to_string()).into())
@@ -371,7 +371,7 @@ impl Checks {
             return Ok(None);
         };
         // The document of a node that was just told of a rotation may be of the key before.
-        let signing = self.signer.now();
+        let signing = self.signer.current();
         let keys = signing.keys.at(Timestamp(0));
         let document = signed::body::<PeerDocument>(text.as_bytes(), keys);
         let document = document.map_err(|error| StoreError::Content(error.to_string()))?;
