@@ -64,7 +64,12 @@ fn down_takes_away_what_up_made_and_nothing_else() {
     spare
         .sh("nft 'add table inet own; add chain inet own input { type filter hook input priority 0; }'")
         .expect("a rule of somebody else's");
-    let before = spare.sh(state).expect("a state").stdout;
+    // Until then the kernel asks its neighbours whether one has its address already.
+    let before = wait_for("addresses that are the host's own", DEADLINE, || {
+        let state = spare.sh(state).ok()?.stdout;
+        (!state.contains("tentative")).then_some(state)
+    })
+    .expect("a state");
     mesh.join("spare", meshd_lab::Owner::Tag("tag:web"))
         .expect("joined");
     let spare = mesh.host("spare");

@@ -32,7 +32,7 @@ const POLICIES: [&str; 2] = [
                  "users": ["deploy"]}]}"#,
 ];
 const LOGINS: [&str; 3] = ["alice@example.com", "bob@example.com", "carol@example.com"];
-const STEPS: usize = 150;
+const STEPS: usize = 100;
 
 /// Numbers that look like chance and are the same each time.
 struct Dice(u64);
