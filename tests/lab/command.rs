@@ -272,7 +272,8 @@ impl HostCommand {
             command.args(["setpriv", "--reset-env", "--init-groups"]);
             command.args(["--reuid", user, "--regid", user]);
         }
-        command.arg("env");
+        // What runs the tests may ignore signals, as nohup(1) does; a host's programs do not.
+        command.args(["env", "--default-signal"]);
         for (name, value) in &self.variables {
             let mut assignment = OsString::from(format!("{name}="));
             assignment.push(value);
