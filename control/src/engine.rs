@@ -89,19 +89,11 @@ impl Engine {
     }
 }
 
-/// The mesh as the policy sees it; a node that is not approved is not in it.
-pub(crate) fn topology<'a>(
-    users: &[UserRow],
-    nodes: impl IntoIterator<Item = &'a NodeRow>,
-    domains: &[String],
-) -> Topology {
+/// The mesh as the policy sees it, with these approved nodes.
+pub(crate) fn topology(users: &[UserRow], nodes: Vec<Node>, domains: &[String]) -> Topology {
     Topology {
         users: users.iter().map(user).collect(),
-        nodes: nodes
-            .into_iter()
-            .filter(|row| row.approved)
-            .map(node)
-            .collect(),
+        nodes,
         domains: domains.to_vec(),
     }
 }

@@ -101,8 +101,8 @@ impl Admin {
     /// Users, nodes and domains, as a policy is applied to them.
     pub(super) async fn topology(&self) -> Result<Topology, StoreError> {
         let users = self.store.users().await?;
-        let nodes = self.store.nodes().await?;
-        Ok(topology(&users, &nodes, &self.login_domains))
+        let nodes = self.store.policy_nodes().await?;
+        Ok(topology(&users, nodes, &self.login_domains))
     }
 }
 

@@ -7,6 +7,7 @@ use meshd_contract::document::Version;
 use meshd_contract::identity::{NodeId, NodeName, Owner};
 use meshd_contract::key::{PublicKey, WireGuardKey};
 use meshd_contract::time::Timestamp;
+use meshd_policy::Node;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -80,6 +81,27 @@ impl Store {
         let rows = sqlx::query(NODE_COLUMNS!("WHERE deleted_at IS NULL ORDER BY id"))
             .fetch_all(&self.reader)
             .await?;
+        rows.iter().map(node).collect()
+    }
+
+    /// The approved nodes of the mesh, as a policy sees them: of thousands, reading keys and
+    /// endpoints would take most of the time.
+    pub(crate) async fn policy_nodes(&self) -> Result<Vec<Node>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, name, address, user, tags FROM nodes \
+             WHERE deleted_at IS NULL AND approved ORDER BY id",
+        )
+        .fetch_all(&self.reader)
+        .await?;
+        let node = |row: &SqliteRow| {
+            Ok(Node {
+                id: NodeId(from_sql(row.try_get("id")?)),
+                name: from_text(row.try_get("name")?)?,
+                addresses: Slot(row.try_get("address")?).addresses(),
+                owner: owner_of(row)?,
+                approved_routes: Vec::new(),
+            })
+        };
         rows.iter().map(node).collect()
     }
 
