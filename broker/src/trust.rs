@@ -105,12 +105,24 @@ impl Seen {
         }
     }
 
-    /// Whether this was seen as what `trust` names: by the key that was pinned then, or by the one
-    /// that has taken its place.
-    fn is_of(&self, trust: &Trust) -> bool {
+    /// As far as it was seen as what `trust` names: of control with the key that was pinned then, or
+    /// with the one that has taken its place. A node with a new number counts versions anew, but a
+    /// key that was replaced stays so.
+    fn of(self, trust: &Trust) -> Self {
         let replaced = self.keys.as_ref().map(Keyring::current);
         let known = [Some(&self.control_key), replaced];
-        self.node == trust.node && known.contains(&Some(&trust.control_key))
+        if !known.contains(&Some(&trust.control_key)) {
+            return Self::nothing(trust);
+        }
+        let version = match self.node == trust.node {
+            true => self.version,
+            false => Version(0),
+        };
+        Self {
+            node: trust.node,
+            version,
+            ..self
+        }
     }
 
     fn keyring(&self) -> Keyring {
@@ -292,17 +304,16 @@ fn write_seen(path: &Path, seen: &Seen) -> Result<(), TrustError> {
 
 /// A file that is missing means that nothing was seen; one that cannot be read must not.
 fn read_seen(path: &Path, trust: &Trust) -> Result<Seen, TrustError> {
-    let nothing = Seen::nothing(trust);
     let seen = match state_file::read_roots(path, 4096) {
         Ok(text) => serde_json::from_slice::<Seen>(&text).map_err(io::Error::from),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(nothing.clone()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Seen::nothing(trust)),
         Err(error) => Err(error),
     };
     let seen = seen.map_err(|source| TrustError::Seen {
         path: show(path),
         source,
     })?;
-    Ok(if seen.is_of(trust) { seen } else { nothing })
+    Ok(seen.of(trust))
 }
 
 fn show(path: &Path) -> String {
@@ -493,6 +504,30 @@ mod tests {
         host.pin(&host.control, 1);
         let refused = host.read(1).expect_err("is older").to_string();
         assert!(refused.contains("version 6"), "{refused}");
+    }
+
+    #[test]
+    fn a_host_that_joins_again_does_not_go_back_to_a_key_that_was_replaced() {
+        let host = Host::joined();
+        let next = PrivateKey::from_seed(&[2; 32]);
+        host.rotate(&[(&host.control, &next)]);
+        host.bring(7, &next);
+        assert_eq!(host.read(60).expect("is believed"), 7);
+        host.pin(&host.control, 2);
+        host.rotate(&[]);
+        host.bring(1, &host.control);
+        assert!(matches!(
+            host.read(60),
+            Err(TrustError::Refused(SignedError::Signature))
+        ));
+        host.bring(1, &next);
+        assert!(
+            matches!(
+                host.read(60),
+                Err(TrustError::Refused(SignedError::WrongNode { .. }))
+            ),
+            "its versions begin anew, its key does not"
+        );
     }
 
     #[test]

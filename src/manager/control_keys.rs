@@ -2,7 +2,8 @@
 //! handed its place over to since.
 //!
 //! The rotations are kept in a file that others read too, each of whom verifies them from the key
-//! that it has pinned: the broker, and `mesh` where it reads documents itself.
+//! that it has pinned: the broker, and `mesh` where it reads documents itself. A host that leaves its
+//! mesh keeps it: should it come back, a key that was replaced must not count again.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,14 +50,6 @@ pub fn keep(directory: &Path, pinned: PublicKey, rotations: Vec<String>) -> Resu
     Ok(true)
 }
 
-/// Forgets them, as a host in another mesh must.
-///
-/// # Errors
-/// [`Error::File`].
-pub fn clear(directory: &Path) -> Result<(), Error> {
-    atomic::remove(&file(directory))
-}
-
 fn read(directory: &Path) -> io::Result<Vec<u8>> {
     regular_file::read(&file(directory), MAX_ROTATIONS_BYTES)
 }
@@ -99,10 +92,10 @@ pub(crate) mod tests {
         assert!(!keep(vec![rotation(1, 2)]), "is known");
         assert!(!keep(vec![rotation(1, 9)]), "by a key that was replaced");
         assert!(keep(vec![rotation(1, 2), rotation(2, 3), rotation(3, 4)]));
-        let loaded = load(directory.path(), pinned);
-        assert_eq!(loaded.current(), &key(4).public());
-        clear(directory.path()).expect("removes");
-        assert_eq!(load(directory.path(), pinned).current(), &pinned);
+        let current = |pinned| *load(directory.path(), pinned).current();
+        assert_eq!(current(pinned), key(4).public());
+        let elsewhere = key(7).public();
+        assert_eq!(current(elsewhere), elsewhere, "another mesh");
     }
 
     #[test]

@@ -75,8 +75,7 @@ impl Documents {
     pub fn clear(directory: &Path) -> Result<(), Error> {
         let (peers, network) = document_paths(directory);
         atomic::remove(&peers)?;
-        atomic::remove(&network)?;
-        control_keys::clear(directory)
+        atomic::remove(&network)
     }
 
     /// The network document, expired or not.
