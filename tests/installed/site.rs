@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use meshd_lab::{DEADLINE, HostCommand, Machine, Output, Rack, Talk, policy_for_alice, wait_for};
 
-use crate::building::OLD_DEBS;
+use crate::building::{self, OLD_DEBS};
 
 /// How long anything may take in machines that are emulated, three on as many processors as there
 /// are.
@@ -70,8 +70,7 @@ pub(crate) fn site() -> MutexGuard<'static, Site> {
 impl Site {
     fn start() -> Self {
         let began = Instant::now();
-        let share = meshd_lab::build_directory().expect("the programs of this build");
-        let share = share.join("packages");
+        let share = building::packages();
         std::fs::create_dir_all(&share).expect("a folder");
         let names = MACHINES.map(|(name, ..)| name);
         let rack = thread::scope(|scope| {

@@ -17,13 +17,20 @@ pub(crate) static OLD_RPMS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| build("rpm
 pub(crate) static NEW_RPMS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| build("rpm", NEW, "new"));
 pub(crate) static NEW_DEBS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| build("deb", NEW, "new"));
 
+/// Where this program of tests has its packages: another one may run beside it, and clear and fill
+/// its own.
+pub(crate) fn packages() -> PathBuf {
+    let programs = meshd_lab::build_directory().expect("the programs of this build");
+    programs.join("packages").join(env!("CARGO_CRATE_NAME"))
+}
+
 /// Builds the packages of a family into a folder of their own.
 ///
 /// # Panics
 /// With what the build said, if it fails.
 pub(crate) fn build(family: &str, version: &str, folder: &str) -> Vec<PathBuf> {
     let programs = meshd_lab::build_directory().expect("the programs of this build");
-    let output = programs.join("packages").join(format!("{family}-{folder}"));
+    let output = packages().join(format!("{family}-{folder}"));
     let _ = fs::remove_dir_all(&output);
     succeed(
         Command::new(repository().join("packaging/build"))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use crate::building::{OLD, OLD_DEBS, OLD_RPMS, build, repository, succeed};
+use crate::building::{OLD, OLD_DEBS, OLD_RPMS, build, packages, repository, succeed};
 
 /// The C library of RHEL 9; Debian 12 and Ubuntu 22.04 have newer ones.
 const C_LIBRARY: (u32, u32) = (2, 34);
@@ -42,6 +42,13 @@ fn two_builds_give_the_same_bytes() {
         let same = fs::read(one).expect("a package") == fs::read(&other).expect("a package");
         assert!(same, "{} and {} differ", one.display(), other.display());
     }
+}
+
+#[test]
+fn no_other_program_of_tests_builds_into_the_same_folder() {
+    let folder = OLD_DEBS[0].parent().expect("a folder");
+    assert_eq!(folder.parent(), Some(&*packages()));
+    assert!(packages().ends_with("packages/packages"), "as the program");
 }
 
 #[test]
