@@ -1,5 +1,6 @@
 //! Control's key is replaced: hosts follow, and the old key is worth nothing afterwards.
 
+use std::path::Path;
 use std::time::Duration;
 
 use meshd_contract::key::PrivateKey;
@@ -134,6 +135,32 @@ fn a_host_that_was_away_follows_all_rotations() {
             .stdout
             .contains("ssh-ed25519")
     );
+}
+
+#[test]
+fn how_far_a_host_followed_is_written_down_though_nobody_logs_in() {
+    let mut mesh = Mesh::of_two().expect("a mesh");
+    let seen = Path::new(paths::BROKER_STATE).join("seen.json");
+    let has = |mesh: &Mesh, key: &str| {
+        let text = mesh.host("web1").read_text(&seen);
+        text.is_ok_and(|text| text.contains(key))
+    };
+    let wait_until_written = |mesh: &Mesh, key: &str| {
+        let written = wait_for("the key in root's file", DEADLINE, || {
+            has(mesh, key).then_some(())
+        });
+        written.unwrap_or_else(|error| panic!("{error}: {key}"));
+    };
+    let while_on = rotate(&mesh, &[]);
+    wait_until_written(&mesh, &while_on);
+
+    mesh.take_broker("web1").stop().expect("SSH is off");
+    let while_off = rotate(&mesh, &[]);
+    wait_until_followed(&mesh, "web1");
+    assert!(!has(&mesh, &while_off));
+    mesh.start_broker("web1").expect("SSH is on");
+    wait_until_written(&mesh, &while_off);
+    assert_login(&mesh);
 }
 
 #[test]

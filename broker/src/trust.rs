@@ -167,6 +167,15 @@ impl Files {
         Ok((document, remembered.err()))
     }
 
+    /// Writes down which key of control counts, so that one that was replaced stays so.
+    ///
+    /// # Errors
+    /// [`TrustError`]; nothing is remembered then.
+    pub fn remember_keys(&self) -> Result<(), TrustError> {
+        let trust = self.pinned()?;
+        self.locked(|seen_path| self.newest_seen(seen_path, &trust).map(drop))
+    }
+
     /// Verifies control's word that a check was passed.
     ///
     /// # Errors
@@ -488,6 +497,20 @@ mod tests {
         host.rotate(&[]);
         host.bring(7, &host.control);
         assert!(host.read(60).is_err());
+    }
+
+    #[test]
+    fn a_rotation_is_remembered_though_nobody_logs_in() {
+        let host = Host::joined();
+        let next = PrivateKey::from_seed(&[2; 32]);
+        host.files.remember_keys().expect("there is none yet");
+        host.rotate(&[(&host.control, &next)]);
+        host.files.remember_keys().expect("is remembered");
+        host.rotate(&[]);
+        host.bring(7, &host.control);
+        assert!(host.read(60).is_err());
+        host.bring(7, &next);
+        assert_eq!(host.read(60).expect("is believed"), 7);
     }
 
     #[test]

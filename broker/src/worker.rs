@@ -27,7 +27,7 @@ use crate::config::ConfigError;
 use crate::evidence::{self, EvidenceError};
 use crate::host_keys::{HostKeyError, HostKeys};
 use crate::process::StartError;
-use crate::trust::TrustError;
+use crate::trust::{Files, TrustError};
 use crate::{deadline, descendants, inherited, log};
 
 use basis::Basis;
@@ -51,8 +51,8 @@ enum Refusal {
     Manager(#[from] WireError),
     #[error("the manager sent no message within {} seconds", BIND_DEADLINE.as_secs())]
     Silent,
-    #[error("the manager's first message was not Bind")]
-    NotBind,
+    #[error("the manager's first message was neither Bind nor Keys")]
+    NotFirst,
     #[error("the manager sent {0} descriptors instead of the socket and the link")]
     Descriptors(usize),
     #[error(transparent)]
@@ -90,7 +90,8 @@ pub fn main(oom_score: Option<i32>) -> ExitCode {
     let id = format!("{:x}-{}", now().0, Pid::this());
     let accepted = deadline::within(ACCEPT_DEADLINE, || accept(&manager, &id));
     match accepted {
-        Ok(connection) => connection.run(Overseer::new(manager)),
+        Ok(Some(connection)) => connection.run(Overseer::new(manager)),
+        Ok(None) => {}
         Err(refusal) => {
             log::connection(&id, &format!("refused: {refusal}"));
             let _ = wire::send(
@@ -117,11 +118,14 @@ fn manager_connection() -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// From the manager's message to a running session process.
-fn accept(manager: &OwnedFd, id: &str) -> Result<Connection, Refusal> {
+/// From the manager's message to a running session process; none if the message asked for none.
+fn accept(manager: &OwnedFd, id: &str) -> Result<Option<Connection>, Refusal> {
     harden()?;
     let signals = connection::block_signals()?;
-    let (tcp, link) = receive_bind(manager)?;
+    let Some((tcp, link)) = receive_first(manager)? else {
+        Files::default().remember_keys()?;
+        return Ok(None);
+    };
     let basis = Basis::of(id, &tcp)?;
     // Without a host key there is still a client to be told so.
     let host_keys = HostKeys::load_published().unwrap_or_else(|error| {
@@ -146,7 +150,7 @@ fn accept(manager: &OwnedFd, id: &str) -> Result<Connection, Refusal> {
     };
     let session = SessionProcess::start(&tcp, &link, hello)?;
     tell_manager(manager, id, &basis);
-    Ok(Connection::new(basis, host_keys, session, signals))
+    Ok(Some(Connection::new(basis, host_keys, session, signals)))
 }
 
 /// Nothing of this process is to be read by another, and nothing of it outlives the connection
@@ -157,7 +161,8 @@ fn harden() -> nix::Result<()> {
     descendants::become_subreaper()
 }
 
-fn receive_bind(manager: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Refusal> {
+/// The two descriptors of `Bind`; none with `Keys`.
+fn receive_first(manager: &OwnedFd) -> Result<Option<(OwnedFd, OwnedFd)>, Refusal> {
     let mut ready = [PollFd::new(manager.as_fd(), PollFlags::POLLIN)];
     let deadline = PollTimeout::try_from(BIND_DEADLINE).unwrap_or(PollTimeout::MAX);
     if poll(&mut ready, deadline)? == 0 {
@@ -166,16 +171,17 @@ fn receive_bind(manager: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Refusal> {
     let (message, fds) = wire::receive(manager.as_fd())?;
     match message {
         FromManager::Bind => {}
+        FromManager::Keys => return Ok(None),
         FromManager::Describe
         | FromManager::End
         | FromManager::Look
         | FromManager::Checking(_)
         | FromManager::Checked(_)
-        | FromManager::Unknown => return Err(Refusal::NotBind),
+        | FromManager::Unknown => return Err(Refusal::NotFirst),
     }
     let count = fds.len();
     let [tcp, link]: [OwnedFd; 2] = fds.try_into().map_err(|_| Refusal::Descriptors(count))?;
-    Ok((tcp, link))
+    Ok(Some((tcp, link)))
 }
 
 /// The manager only counts and records; that it is gone is no reason to end the connection.

@@ -72,6 +72,9 @@ pub enum FromManager {
     /// Serve this connection; the first message, once. With two descriptors: the accepted TCP
     /// socket, and the session process's end of its link to the manager.
     Bind,
+    /// Another first message, without descriptors: write down which key of control counts, also if
+    /// nobody logs in. The answer is the end, or [`ToManager::Refused`].
+    Keys,
     /// Say what this connection is.
     Describe,
     /// End it, as if its right had ended.

@@ -96,7 +96,13 @@ impl Daemon {
             Ok(Change::None) => return,
             Ok(Change::Peers) => self.service.connections.look(),
             Ok(Change::Network) => {}
-            Ok(Change::Keys) => return self.set_contact(),
+            Ok(Change::Keys) => {
+                self.set_contact();
+                if let Some(mesh) = &self.mesh {
+                    mesh.tell_of_keys();
+                }
+                return;
+            }
             Err(error) => {
                 let untaken = Untaken::new(text, &error);
                 if before.is_none_or(|before| before.problem != untaken.problem) {

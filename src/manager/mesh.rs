@@ -201,6 +201,13 @@ impl Mesh {
         }
     }
 
+    /// Has root's side write down which key of control counts.
+    pub fn tell_of_keys(&self) {
+        if let Some(ssh) = &self.ssh {
+            ssh.tell_of_keys();
+        }
+    }
+
     /// Accepts no more SSH connections in this process; they wait for the next one.
     pub async fn leave_ssh(&mut self) {
         if let Some(ssh) = self.ssh.take() {

@@ -44,6 +44,7 @@ const REFUSALS: Duration = Duration::from_secs(10);
 pub struct Ssh {
     accepting: JoinSet<()>,
     service: Service,
+    broker: PathBuf,
 }
 
 impl Ssh {
@@ -72,10 +73,25 @@ impl Ssh {
             };
             accepting.spawn(acceptor.run(listener));
         }
-        Ok(Self {
+        let ssh = Self {
             accepting,
             service: service.clone(),
-        })
+            broker: broker.to_owned(),
+        };
+        // Control's key may have been replaced while SSH was off.
+        ssh.tell_of_keys();
+        Ok(ssh)
+    }
+
+    /// Has root's side write down which key of control counts: the next login may be long in coming,
+    /// and a key that was replaced must be refused then whatever this side says.
+    pub fn tell_of_keys(&self) {
+        let broker = self.broker.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = hand_off::tell_of_keys(&broker) {
+                tracing::warn!(%error, "the broker has not looked at control's keys");
+            }
+        });
     }
 
     /// Stops accepting; ends when the ports are free.

@@ -48,7 +48,7 @@ impl Overseer {
             Ok((FromManager::Checking(prompt), _)) => Some(Order::Checking(prompt)),
             Ok((FromManager::Checked(outcome), _)) => Some(Order::Checked(outcome)),
             Ok((FromManager::Unknown, _)) | Err(WireError::WouldBlock) => None,
-            Ok((FromManager::Bind, _))
+            Ok((FromManager::Bind | FromManager::Keys, _))
             | Err(
                 WireError::Closed
                 | WireError::TooLarge

@@ -66,6 +66,21 @@ pub(super) fn reach(broker: &Path) -> Result<Sockets, HandOffError> {
     })
 }
 
+/// Has root's side write down which key of control counts.
+///
+/// # Errors
+/// [`HandOffError`].
+pub(super) fn tell_of_keys(broker: &Path) -> Result<(), HandOffError> {
+    let worker = connect_to(broker).map_err(HandOffError::Broker)?;
+    wire::send(worker.as_fd(), &FromManager::Keys, &[])?;
+    match wire::receive(worker.as_fd()) {
+        Err(WireError::Closed) => Ok(()),
+        Ok((ToManager::Refused { reason }, _)) => Err(HandOffError::Refused(reason)),
+        Ok(_) => Err(WireError::Malformed.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Sockets {
     /// Gives the worker the connection and waits for its word.
     ///
