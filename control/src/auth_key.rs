@@ -16,7 +16,7 @@ pub(crate) struct Secret(String);
 
 /// SHA-256 of a secret. The secret has 256 random bits, so that its hash needs no salt and no
 /// slow function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SecretHash([u8; 32]);
 
 impl Secret {

@@ -19,7 +19,6 @@ use openidconnect::{
 use thiserror::Error;
 
 use super::claims::{OtherClaims, Refused, Rules};
-use super::flow::PATIENCE;
 use super::http::Http;
 use super::proof::{Asked, Doubt, OLDEST};
 use crate::auth_key::SecretHash;
@@ -135,18 +134,6 @@ pub(crate) enum OidcError {
     Refused(#[from] Refused),
 }
 
-impl Question {
-    /// Whether its time is not over.
-    pub(crate) fn counts_at(&self, now: Timestamp) -> bool {
-        now < self.asked_at.plus(PATIENCE.as_secs())
-    }
-
-    /// What it is known by.
-    pub(crate) fn hash(&self) -> SecretHash {
-        SecretHash::of(self.state.secret())
-    }
-}
-
 impl Oidc {
     /// A provider that was not asked for anything yet.
     pub(super) fn new(
@@ -218,7 +205,7 @@ impl Oidc {
         answer: Answer,
     ) -> Result<Person, OidcError> {
         // Hashes are compared: how long that takes says nothing about the texts.
-        let fits = SecretHash::of(&answer.state) == question.hash();
+        let fits = SecretHash::of(&answer.state) == SecretHash::of(question.state.secret());
         // Another provider's answer must not be taken to this one (RFC 9207).
         let is_own = answer.iss.as_ref().is_none_or(|iss| *iss == *self.issuer);
         if !fits || !is_own {

@@ -18,6 +18,7 @@ mod passkeys;
 mod password;
 mod provider;
 mod qr;
+mod questions;
 mod sealed;
 mod session;
 mod sign_in;
@@ -42,12 +43,13 @@ pub(crate) use token::Token;
 pub(crate) use totp::Secret as TotpSecret;
 
 use crate::hub::Hub;
-use crate::oidc::{Answered, Oidc};
+use crate::oidc::Oidc;
 use crate::public_url::PublicUrl;
 use crate::store::Store;
 use limits::Limits;
 use passkeys::Passkeys;
 use password::Passwords;
+use questions::Questions;
 
 /// What pages work on.
 pub(crate) struct Web {
@@ -61,8 +63,7 @@ pub(crate) struct Web {
     key_lifetime: u64,
     approve_devices: bool,
     oidc: Option<Oidc>,
-    answered: Answered,
-    sealer: Sealer,
+    questions: Questions,
     passkeys: Option<Passkeys>,
     limits: Limits,
     passwords: Passwords,
@@ -101,8 +102,7 @@ impl Web {
             key_lifetime: settings.key_lifetime,
             approve_devices: settings.approve_devices,
             oidc: settings.oidc,
-            answered: Answered::new(),
-            sealer: settings.sealer,
+            questions: Questions::new(settings.sealer),
             limits: Limits::new(),
             passwords: Passwords::new()?,
         })

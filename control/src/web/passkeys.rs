@@ -26,7 +26,6 @@ use super::page::page_with_script;
 use super::session;
 use super::{Posted, SignedIn, Web, WebError, redirect};
 use crate::clock::now;
-use crate::oidc::{Flow, Flows};
 use crate::public_url::PublicUrl;
 use crate::signed_request::Observed;
 use crate::store::PasskeyRow;
@@ -37,13 +36,7 @@ const NONE: &str = "Passkeys need an account of this mesh, and a control server 
 const WRONG: &str = "This passkey is not one of an account here, or the page was too old.";
 
 /// What signs people in with passkeys.
-pub(super) struct Passkeys {
-    webauthn: Webauthn,
-    /// By session.
-    additions: Flows<(Uuid, PasskeyRegistration)>,
-    /// By the browser's cookie.
-    sign_ins: Flows<DiscoverableAuthentication>,
-}
+pub(super) struct Passkeys(Webauthn);
 
 impl Passkeys {
     /// None where control is found by an address: passkeys are for names.
@@ -51,17 +44,15 @@ impl Passkeys {
         let origin = Url::parse(&url.to_string()).ok()?;
         origin.domain()?;
         let webauthn = WebauthnBuilder::new(url.host(), &origin).ok()?;
-        Some(Self {
-            webauthn: webauthn.rp_name(url.host()).build().ok()?,
-            additions: Flows::new(),
-            sign_ins: Flows::new(),
-        })
+        webauthn.rp_name(url.host()).build().ok().map(Self)
     }
 }
 
 /// A new passkey, or the name of one that has to go.
 #[derive(Deserialize)]
 pub(super) struct Change {
+    #[serde(default)]
+    question: String,
     #[serde(default)]
     name: String,
     #[serde(default)]
@@ -84,14 +75,11 @@ pub(super) async fn show(
         .collect();
     let login = &signed_in.login;
     let started = passkeys
-        .webauthn
+        .0
         .start_passkey_registration(handle, login, login, Some(known));
     let (options, state) = started.map_err(|error| WebError::Fault(error.to_string()))?;
-    let flow = Flow {
-        question: (handle, state),
-        next: String::new(),
-    };
-    passkeys.additions.begin(signed_in.token(), flow);
+    let purpose = adding(&signed_in);
+    let question = web.questions.ask(&purpose, (handle, state), now())?;
     let mut options = json(&options)?;
     // It has to be found without a login.
     options["authenticatorSelection"]["residentKey"] = "required".into();
@@ -102,6 +90,7 @@ pub(super) async fn show(
         @for row in &own { (entry(&signed_in, row)) }
         form method="post" action="/passkeys" data-passkey=(options) data-new="1" hidden {
             (signed_in.csrf_field())
+            input type="hidden" name="question" value=(question);
             input type="hidden" name="credential";
             label for="name" { "A name for it" }
             input id="name" name="name" maxlength="64" required;
@@ -145,14 +134,12 @@ pub(super) async fn change(
         return Ok(redirect("/passkeys"));
     }
     let wrong = || WebError::Forbidden(WRONG.to_owned());
-    let flow = passkeys
-        .additions
-        .take(signed_in.token())
-        .ok_or_else(wrong)?;
-    let (handle, state) = flow.question;
+    let purpose = adding(&signed_in);
+    let asked = web.questions.take(&purpose, &fields.question, now());
+    let (handle, state): (Uuid, PasskeyRegistration) = asked.ok_or_else(wrong)?;
     let said: RegisterPublicKeyCredential =
         serde_json::from_str(&fields.credential).map_err(|_| wrong())?;
-    let made = passkeys.webauthn.finish_passkey_registration(&said, &state);
+    let made = passkeys.0.finish_passkey_registration(&said, &state);
     let passkey = made.map_err(|error| {
         tracing::warn!(%error, user = signed_in.login, "a passkey was refused");
         wrong()
@@ -187,16 +174,13 @@ pub(super) async fn form(
     if !web.store.has_passkeys().await? {
         return Ok(None);
     }
-    let started = passkeys.webauthn.start_discoverable_authentication();
+    let started = passkeys.0.start_discoverable_authentication();
     let (options, state) = started.map_err(|error| WebError::Fault(error.to_string()))?;
-    let flow = Flow {
-        question: state,
-        next: String::new(),
-    };
-    passkeys.sign_ins.begin(&key.hash(), flow);
+    let question = web.questions.ask(&signing_in(key), state, now())?;
     Ok(Some(html! {
         form method="post" action="/sign-in/passkey" data-passkey=(json(&options)?) hidden {
             (key.csrf().field())
+            input type="hidden" name="question" value=(question);
             input type="hidden" name="credential";
             input type="hidden" name="next" value=(next);
             p .wrong role="alert" {}
@@ -208,6 +192,8 @@ pub(super) async fn form(
 /// What the browser says for somebody who signs in.
 #[derive(Deserialize)]
 pub(super) struct Fields {
+    #[serde(default)]
+    question: String,
     credential: String,
     next: String,
 }
@@ -222,21 +208,21 @@ pub(super) async fn sign_in(
     let PostedByAnybody { key, fields } = posted;
     let passkeys = web.passkeys.as_ref().ok_or(WebError::NotFound(NONE))?;
     let wrong = || WebError::Forbidden(WRONG.to_owned());
-    let flow = passkeys.sign_ins.take(&key.hash()).ok_or_else(wrong)?;
+    let asked = web
+        .questions
+        .take(&signing_in(&key), &fields.question, now());
+    let asked: DiscoverableAuthentication = asked.ok_or_else(wrong)?;
     let said: PublicKeyCredential =
         serde_json::from_str(&fields.credential).map_err(|_| wrong())?;
     let tried = web.limits.permit(Trier::Unknown(address, &said.id));
     let tried = tried.map_err(|wait| WebError::TooMany(wait.as_secs() + 1))?;
-    let identified = passkeys
-        .webauthn
-        .identify_discoverable_authentication(&said);
+    let identified = passkeys.0.identify_discoverable_authentication(&said);
     let (handle, id) = identified.map_err(|_| wrong())?;
     let row = web.store.passkey(id).await?;
     let mut row = row.filter(|row| row.handle == handle).ok_or_else(wrong)?;
-    let proved =
-        passkeys
-            .webauthn
-            .finish_discoverable_authentication_v2(&said, flow.question, &row.passkey);
+    let proved = passkeys
+        .0
+        .finish_discoverable_authentication_v2(&said, asked, &row.passkey);
     let proved = proved.map_err(|error| {
         tracing::warn!(%error, user = row.login, %address, "a passkey was not believed");
         wrong()
@@ -252,6 +238,18 @@ pub(super) async fn sign_in(
 pub(super) async fn script() -> Response {
     let headers = super::fixed("text/javascript; charset=utf-8");
     (StatusCode::OK, headers, include_str!("passkey.js")).into_response()
+}
+
+/// What a question is for that this session has an answer to.
+fn adding(signed_in: &SignedIn) -> String {
+    let session = URL_SAFE_NO_PAD.encode(signed_in.token().as_bytes());
+    format!("adding a passkey in the session {session}")
+}
+
+/// The same for a browser in which nobody is signed in.
+fn signing_in(key: &FormKey) -> String {
+    let browser = URL_SAFE_NO_PAD.encode(key.hash().as_bytes());
+    format!("signing in with a passkey in the browser {browser}")
 }
 
 async fn insist<'a>(web: &'a Web, signed_in: &SignedIn) -> Result<&'a Passkeys, WebError> {

@@ -12,14 +12,16 @@ use meshd_contract::time::Timestamp;
 use super::cookie;
 use super::limits::Trier;
 use super::local_path::LocalPath;
+use super::questions::PATIENCE;
 use super::session;
 use super::sign_in::Query;
 use super::{Web, WebError, redirect};
 use crate::admin::operations::is_login;
 use crate::clock::now;
-use crate::oidc::{Answer, Flow, Oidc, OidcError, PATIENCE, Question};
+use crate::oidc::{Answer, Oidc, OidcError, Question};
 use crate::signed_request::Observed;
 
+const PURPOSE: &str = "signing in with the identity provider";
 const NONE: &str = "This mesh has no identity provider.";
 const STRANGE: &str = "This answer is none to a question of this browser's, or came too late. Go \
                        back to the page that you wanted, and sign in again.";
@@ -33,13 +35,8 @@ pub(super) async fn leave(
     let query = Query::of(query);
     let asked = oidc.ask(!query.again.is_empty()).await;
     let (url, question) = asked.map_err(|error| explain(&error))?;
-    let flow = Flow {
-        question,
-        next: LocalPath::or_home(&query.next).to_string(),
-    };
-    let sealed = web.sealer.seal(cookie::PROVIDER, &flow);
-    let fault = || WebError::Fault("a sign-in could not be sealed".to_owned());
-    let sealed = sealed.ok_or_else(fault)?;
+    let next = LocalPath::or_home(&query.next).to_string();
+    let sealed = web.questions.ask(PURPOSE, (question, next), now())?;
     let cookie = cookie::set_text(cookie::PROVIDER, &sealed, PATIENCE.as_secs());
     let cookie = AppendHeaders([(header::SET_COOKIE, cookie)]);
     Ok((cookie, redirect(&url)).into_response())
@@ -66,15 +63,13 @@ async fn hear(
     let strange = || WebError::Forbidden(STRANGE.to_owned());
     let oidc = provider(web)?;
     let answer: Answer = serde_urlencoded::from_str(query).map_err(|_| strange())?;
-    let flow = cookie::text(headers, cookie::PROVIDER)
-        .and_then(|sealed| web.sealer.open::<Flow<Question>>(cookie::PROVIDER, sealed))
-        .filter(|flow| flow.question.counts_at(now()))
-        .filter(|flow| web.answered.is_first(&flow.question.hash()))
+    let (question, next): (Question, String) = cookie::text(headers, cookie::PROVIDER)
+        .and_then(|sealed| web.questions.take(PURPOSE, sealed, now()))
         .ok_or_else(strange)?;
     // Each answer makes control ask the provider.
     let tried = web.limits.permit(Trier::Source(address));
     let tried = tried.map_err(|wait| WebError::TooMany(wait.as_secs() + 1))?;
-    let heard = oidc.hear(flow.question, answer).await;
+    let heard = oidc.hear(question, answer).await;
     let person = heard.map_err(|error| explain(&error))?;
     tried.give_back();
     if !is_login(&person.login) {
@@ -86,14 +81,7 @@ async fn hear(
     web.hub.request();
     // Where the provider does not say when, it may be long ago.
     let proved_at = person.proved_at.unwrap_or(Timestamp(0));
-    session::begin(
-        web,
-        headers,
-        &login,
-        proved_at,
-        &LocalPath::or_home(&flow.next),
-    )
-    .await
+    session::begin(web, headers, &login, proved_at, &LocalPath::or_home(&next)).await
 }
 
 fn provider(web: &Web) -> Result<&Oidc, WebError> {

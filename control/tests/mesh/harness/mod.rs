@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -34,6 +35,9 @@ pub(crate) struct Control {
     pub(crate) address: SocketAddr,
 }
 
+/// A port that is free.
+const ANYWHERE: &str = "127.0.0.1:0";
+
 /// What the server said; shown when its test fails.
 type Log = Arc<Mutex<Vec<String>>>;
 
@@ -46,7 +50,7 @@ impl Control {
         let directory = tempfile::tempdir().expect("a directory");
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         let log = Log::default();
-        let (child, address) = spawn(&directory, &arguments, &log);
+        let (child, address) = spawn(&directory, ANYWHERE, &arguments, &log);
         Self {
             directory,
             arguments,
@@ -65,7 +69,14 @@ impl Control {
     /// Kills the process without warning and starts another one on the same directory.
     pub(crate) fn restart_after_kill(&mut self) {
         self.kill();
-        (self.child, self.address) = spawn(&self.directory, &self.arguments, &self.log);
+        (self.child, self.address) = spawn(&self.directory, ANYWHERE, &self.arguments, &self.log);
+    }
+
+    /// The same, and it is found where it was.
+    pub(crate) fn restart_in_place(&mut self) {
+        self.kill();
+        let address = self.address.to_string();
+        (self.child, self.address) = spawn(&self.directory, &address, &self.arguments, &self.log);
     }
 
     pub(crate) fn kill(&mut self) {
@@ -164,6 +175,14 @@ impl Control {
     }
 }
 
+#[test]
+fn a_server_ends_with_the_thread_that_has_started_it() {
+    let started = std::thread::spawn(Control::start);
+    let mut control = started.join().expect("starts");
+    let ended = control.child.wait().expect("waits");
+    assert_eq!(ended.signal(), Some(nix::libc::SIGKILL));
+}
+
 impl Drop for Control {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -175,11 +194,13 @@ impl Drop for Control {
     }
 }
 
-fn command(directory: &tempfile::TempDir, arguments: &[String]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_meshd-control"));
+/// A server that is killed with the thread that starts it, so that none is left of a test that was
+/// killed.
+fn command(directory: &tempfile::TempDir, listen: &str, arguments: &[String]) -> Command {
+    let mut command = Command::new("setpriv");
     command
-        .arg("serve")
-        .args(["--listen", "127.0.0.1:0"])
+        .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_meshd-control")])
+        .args(["serve", "--listen", listen])
         .arg("--state")
         .arg(directory.path().join("state"))
         .arg("--socket")
@@ -190,8 +211,14 @@ fn command(directory: &tempfile::TempDir, arguments: &[String]) -> Command {
     command
 }
 
-fn spawn(directory: &tempfile::TempDir, arguments: &[String], log: &Log) -> (Child, SocketAddr) {
-    let mut child = command(directory, arguments).spawn().expect("starts");
+fn spawn(
+    directory: &tempfile::TempDir,
+    listen: &str,
+    arguments: &[String],
+    log: &Log,
+) -> (Child, SocketAddr) {
+    let child = command(directory, listen, arguments).spawn();
+    let mut child = child.expect("setpriv, of the package util-linux");
     let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     let log = Arc::clone(log);
     let (ready, wait) = mpsc::channel();

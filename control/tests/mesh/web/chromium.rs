@@ -151,6 +151,25 @@ async fn a_passkey_signs_in_alone_until_it_is_removed() {
 }
 
 #[tokio::test]
+async fn a_page_for_a_passkey_is_good_after_a_restart() {
+    let mut site = Site::start(&[]);
+    let mut browser = Chromium::start(&site).await;
+    add_authenticator(&mut browser, true).await;
+    sign_up(&mut browser, &site, &[ALICE]).await;
+    browser.go("/passkeys").await;
+    site.control.restart_in_place();
+    browser.fill("name", "this browser").await;
+    browser.press("form[data-passkey] button").await;
+    browser.see("this browser, added 0 days ago").await;
+    browser.press("header button").await;
+
+    browser.see("Sign in with a passkey").await;
+    site.control.restart_in_place();
+    browser.press("form[data-passkey] button").await;
+    browser.see(ALICE).await;
+}
+
+#[tokio::test]
 async fn a_passkey_is_gone_with_its_account() {
     let site = Site::start(&[]);
     let mut browser = Chromium::start(&site).await;
