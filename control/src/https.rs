@@ -1,5 +1,6 @@
 //! HTTPS connections: accepted, bounded in number and time, and ended gently.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::signed_request::Observed;
 use crate::tls::Tls;
+use crate::unread;
 
 /// Each node holds one connection for its stream and now and then one more.
 const MAX_CONNECTIONS: usize = 32_768;
@@ -96,9 +98,16 @@ impl Connection {
         // A layer of the router would be a copy of all routes for each connection.
         let observed = Observed(self.from.ip().to_canonical());
         let router = TowerToHyperService::new(self.router);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(observed);
-            router.call(request)
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (mut head, body) = request.into_parts();
+            head.extensions.insert(observed);
+            let (body, unread) = unread::lend(&head.headers, body);
+            let answered = router.call(Request::from_parts(head, body));
+            async move {
+                let mut response = answered.await?;
+                unread.settle(&mut response).await;
+                Ok::<_, Infallible>(response)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

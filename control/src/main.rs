@@ -40,6 +40,7 @@ mod signer;
 mod state_dir;
 mod store;
 mod tls;
+mod unread;
 mod web;
 
 use std::io::Write;

@@ -6,8 +6,10 @@ use hyper::body::Bytes;
 use meshd_contract::identity::NodeId;
 use meshd_contract::key::PrivateKey;
 use meshd_contract::node_api::{MAX_CLOCK_SKEW, NODE_HEADER, Report, SIGNATURE_HEADER};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
-use crate::harness::{Control, Node, send};
+use crate::harness::{Control, Node, PATIENCE, connect, send};
 
 async fn problem(answer: crate::harness::Answer) -> (u16, String) {
     (answer.status, answer.problem().0)
@@ -111,4 +113,36 @@ async fn what_cannot_be_read_is_refused_with_a_sentence() {
         let (status, kind) = problem(answer).await;
         assert_eq!((status, kind.as_str()), expected);
     }
+}
+
+/// Sends these texts, each when the server has had the time to answer what was sent before it; what
+/// the server says until it ends the connection.
+async fn converse(control: &Control, texts: &[&str]) -> String {
+    let mut stream = connect(control.address).await.expect("a connection");
+    for text in texts {
+        stream.write_all(text.as_bytes()).await.expect("is sent");
+        stream.flush().await.expect("is sent");
+        for _ in 0..3 {
+            control.admin(&["key"]);
+        }
+    }
+    let mut said = String::new();
+    let read = timeout(PATIENCE, stream.read_to_string(&mut said)).await;
+    read.expect("an end").expect("a gentle end");
+    said
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_before_its_body_came_is_answered_and_so_is_the_next() {
+    let control = Control::start();
+    let head = "POST /api/v1/auth-keys HTTP/1.1\r\nhost: control\r\ncontent-length: 2\r\n";
+    let first = format!("{head}\r\n");
+    let last = format!("{head}connection: close\r\n\r\n{{}}");
+    let said = converse(&control, &[&first, "{}", &last]).await;
+    assert_eq!(said.matches("HTTP/1.1 401").count(), 2, "{said}");
+
+    let held_back = format!("{head}expect: 100-continue\r\n\r\n");
+    let said = converse(&control, &[&held_back]).await;
+    assert!(said.starts_with("HTTP/1.1 401"), "{said}");
+    assert!(said.contains("connection: close"), "{said}");
 }

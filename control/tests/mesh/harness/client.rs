@@ -12,6 +12,7 @@ use meshd_contract::node_api::Problem;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
@@ -149,6 +150,13 @@ async fn exchange(
     Ok((response, connection.certificate))
 }
 
+/// A connection whose bytes are the test's own.
+pub(crate) async fn connect(address: SocketAddr) -> Result<TlsStream<TcpStream>, Broken> {
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::from(address.ip());
+    Ok(CONNECTOR.connect(name, stream).await?)
+}
+
 /// A connection for one request after the other.
 pub(crate) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
@@ -157,9 +165,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, Broken> {
-        let stream = TcpStream::connect(address).await?;
-        let name = ServerName::from(address.ip());
-        let stream = CONNECTOR.connect(name, stream).await?;
+        let stream = connect(address).await?;
         let certificate = stream.get_ref().1.peer_certificates().ok_or("no chain")?[0].to_vec();
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);

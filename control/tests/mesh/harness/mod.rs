@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub(crate) use browser::{Authenticator, Browser, ORIGIN, PASSWORD};
 pub(crate) use chromium::{Chromium, Site};
-pub(crate) use client::{Answer, Broken, Connection, Event, Events, send};
+pub(crate) use client::{Answer, Broken, Connection, Event, Events, connect, send};
 pub(crate) use identity_provider::{CLIENT, IdentityProvider, Key, SECRET, SUBJECT};
 use meshd_contract::key::PublicKey;
 pub(crate) use node::{Node, now, page};
