@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::harness::{Browser, CLIENT, Control, ORIGIN, SECRET};
+use super::checks::Mesh;
+use crate::harness::{Browser, CLIENT, Chromium, Control, ORIGIN, SECRET, Site};
 
 /// The provider's process; it ends with this value, or with its standard input.
 struct Provider {
@@ -34,6 +35,23 @@ impl Provider {
             child,
             issuer: issuer.trim().to_owned(),
         }
+    }
+
+    /// What control has to know of it, with a file in this directory.
+    fn arguments(&self, directory: &Path) -> [String; 8] {
+        let secret = directory.join("secret");
+        std::fs::write(&secret, SECRET).expect("writes");
+        [
+            "--oidc-issuer",
+            &self.issuer,
+            "--oidc-client-id",
+            CLIENT,
+            "--oidc-client-secret-file",
+            secret.to_str().expect("UTF-8"),
+            "--oidc-group",
+            "staff",
+        ]
+        .map(str::to_owned)
     }
 
     /// Signs `person` in on the provider's own pages; the address that leads back to control.
@@ -97,18 +115,8 @@ fn fetch(cookies: &Path, url: &str, fields: &[(&str, &str)]) -> (String, String)
 async fn people_sign_in_with_a_certified_provider() {
     let provider = Provider::start();
     let directory = tempfile::tempdir().expect("a directory");
-    let secret = directory.path().join("secret");
-    std::fs::write(&secret, SECRET).expect("writes");
-    let control = Control::start_for_people(&[
-        "--oidc-issuer",
-        &provider.issuer,
-        "--oidc-client-id",
-        CLIENT,
-        "--oidc-client-secret-file",
-        secret.to_str().expect("UTF-8"),
-        "--oidc-group",
-        "staff",
-    ]);
+    let arguments = provider.arguments(directory.path());
+    let control = Control::start_for_people(&arguments.each_ref().map(String::as_str));
     let cookies = directory.path().join("cookies");
     let mut browser = Browser::new(&control);
     let asked = browser.open("/sign-in/provider?next=%2F%3Fx%3D1").await;
@@ -138,4 +146,36 @@ async fn people_sign_in_with_a_certified_provider() {
         "{}",
         answer.text()
     );
+}
+
+#[tokio::test]
+async fn a_person_passes_a_check_with_a_certified_provider_in_a_browser() {
+    let provider = Provider::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let arguments = provider.arguments(directory.path());
+    let site = Site::start(&arguments.each_ref().map(String::as_str));
+    let mut mesh = Mesh::of(&site.control).await;
+    let mut browser = Chromium::start(&site).await;
+    let login = mesh.log_in().await;
+    browser.go(&login.path).await;
+    browser.press("a[href^='/sign-in/provider']").await;
+    browser.see("Sign-in").await;
+    assert!(browser.path().await.starts_with(&provider.issuer));
+    browser.fill("login", "alice").await;
+    browser.fill("password", "any").await;
+    browser.press("button[type=submit]").await;
+    browser.see("Authorize").await;
+    browser.press("button[type=submit]").await;
+    browser.see("Choose the number").await;
+    assert_eq!(browser.path().await, login.path);
+    browser.press(&login.button()).await;
+    browser.see("Approved. You can close this page").await;
+    mesh.assert_let_in(&login).await;
+
+    // Whoever is signed in at the provider only goes there and back.
+    browser.press("header button").await;
+    browser.go("/devices").await;
+    browser.press("a[href^='/sign-in/provider']").await;
+    browser.see("Only administrators").await;
+    assert_eq!(browser.path().await, "/devices");
 }

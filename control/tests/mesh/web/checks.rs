@@ -21,7 +21,7 @@ const POLICY: &str = r#"{
 }"#;
 
 /// Alice's laptop, and web1 that asks control about logins from there.
-struct Mesh {
+pub(super) struct Mesh {
     laptop: Node,
     web1: Node,
     key: PublicKey,
@@ -31,15 +31,15 @@ struct Mesh {
 }
 
 /// A login that waits.
-struct Login {
+pub(super) struct Login {
     id: String,
     connection: String,
-    path: String,
+    pub(super) path: String,
     number: u16,
 }
 
 impl Mesh {
-    async fn of(control: &Control) -> Self {
+    pub(super) async fn of(control: &Control) -> Self {
         control.set_policy(POLICY);
         let laptop = control.join("laptop", ALICE).await;
         let key = control.admin(&["authkeys", "create", "--tag", "web"]);
@@ -57,7 +57,7 @@ impl Mesh {
     }
 
     /// A new connection to web1 asks for a check.
-    async fn log_in(&mut self) -> Login {
+    pub(super) async fn log_in(&mut self) -> Login {
         self.asked += 1;
         let connection = format!("connection {}", self.asked);
         let need = CheckNeed {
@@ -101,7 +101,7 @@ impl Mesh {
         answer.json()
     }
 
-    async fn assert_let_in(&mut self, login: &Login) {
+    pub(super) async fn assert_let_in(&mut self, login: &Login) {
         let CheckState::Granted { grant } = self.outcome(login).await else {
             panic!("not let in");
         };
@@ -123,7 +123,7 @@ impl Mesh {
 }
 
 impl Login {
-    fn button(&self) -> String {
+    pub(super) fn button(&self) -> String {
         format!("button[value='{}']", self.number)
     }
 }
