@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use meshd_contract::time::Timestamp;
 
 use super::client::{Client, unexpected};
-use super::table::{bytes, table};
+use super::table::{bytes, counted, table};
 use super::{CliError, print};
 use crate::local_api::{Node, Request, Response, Sandbox, State, Status};
 
@@ -67,8 +67,8 @@ fn expiry(end: Timestamp, now: Timestamp) -> String {
     match left {
         0 => format!("has expired, and no node talks to this one: {remedy}"),
         1..DAY => format!("expires within {} h: {remedy}", left.div_ceil(3_600)),
-        DAY..SOON => format!("expires in {} days: {remedy}", left / DAY),
-        _ => format!("expires in {} days", left / DAY),
+        DAY..SOON => format!("expires in {}: {remedy}", counted(left / DAY, "day")),
+        _ => format!("expires in {}", counted(left / DAY, "day")),
     }
 }
 
@@ -142,10 +142,12 @@ fn describe(status: &Status, now: Timestamp) -> String {
     let ssh = match (status.ssh, status.ssh_connections) {
         (false, _) => "off".to_owned(),
         (true, 0) => "on".to_owned(),
-        (true, count) => format!("on, {count} connections"),
+        (true, count) => format!("on, {}", counted(count, "connection")),
     };
     line("ssh", &ssh);
-    line("sandbox", &sandbox(&status.sandbox));
+    if status.ssh || !status.sandbox.missing.is_empty() {
+        line("sandbox", &sandbox(&status.sandbox));
+    }
     if !status.peers.is_empty() {
         text.push('\n');
         text.push_str(&peers(&status.peers, now));
@@ -157,7 +159,7 @@ fn sandbox(sandbox: &Sandbox) -> String {
     let layers = match (sandbox.landlock_abi, sandbox.system_calls) {
         (Some(0), Some(calls)) => format!("no Landlock, {calls} system calls"),
         (Some(version), Some(calls)) => format!("Landlock {version}, {calls} system calls"),
-        _ => "not entered yet".to_owned(),
+        _ => "no session has entered it yet".to_owned(),
     };
     match sandbox.missing.as_slice() {
         [] => layers,

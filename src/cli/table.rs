@@ -1,4 +1,6 @@
-//! Tables for people.
+//! Tables and figures for people.
+
+use std::fmt::Display;
 
 use meshd_contract::time::Timestamp;
 
@@ -36,6 +38,12 @@ pub(super) fn bytes(count: u64) -> String {
     format!("{value} {}", units[unit])
 }
 
+/// So many of something that is several when an s is added.
+pub(super) fn counted<N: Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
+    let ending = if count == 1.into() { "" } else { "s" };
+    format!("{count} {what}{ending}")
+}
+
 /// How long ago something was, in the greatest unit that leaves a number of at least 1.
 pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.0.saturating_sub(then.0);
@@ -50,6 +58,12 @@ pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_not_several() {
+        let said = [0_u32, 1, 2].map(|count| counted(count, "peer"));
+        assert_eq!(said, ["0 peers", "1 peer", "2 peers"]);
+    }
 
     #[test]
     fn sizes_are_short() {

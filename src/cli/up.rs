@@ -10,6 +10,7 @@ use meshd_contract::paths;
 use meshd_contract::trust::Trust;
 
 use super::client::{Client, unexpected};
+use super::table::counted;
 use super::{CliError, host, join_page, print, tell};
 use crate::local_api::{Join, Joined, Request, Response, Status};
 use crate::manager::atomic;
@@ -288,11 +289,11 @@ fn summary(status: &Status) -> String {
     };
     let ssh = if status.ssh { "on" } else { "off" };
     format!(
-        "{} is up: {} {}, {} peers, SSH {ssh}\n",
+        "{} is up: {} {}, {}, SSH {ssh}\n",
         node.name,
         node.addresses.v4,
         node.addresses.v6,
-        status.peers.len()
+        counted(status.peers.len(), "peer")
     )
 }
 
