@@ -29,11 +29,22 @@ pub(crate) fn packages() -> PathBuf {
 /// # Panics
 /// With what the build said, if it fails.
 pub(crate) fn build(family: &str, version: &str, folder: &str) -> Vec<PathBuf> {
+    let script = repository().join("packaging/build");
+    build_by(&mut Command::new(script), family, version, folder)
+}
+
+/// The same by the script of another checkout.
+pub(crate) fn build_by(
+    script: &mut Command,
+    family: &str,
+    version: &str,
+    folder: &str,
+) -> Vec<PathBuf> {
     let programs = meshd_lab::build_directory().expect("the programs of this build");
     let output = packages().join(format!("{family}-{folder}"));
     let _ = fs::remove_dir_all(&output);
     succeed(
-        Command::new(repository().join("packaging/build"))
+        script
             .arg(family)
             .args([&programs, &output])
             .env("MESHD_VERSION", version)

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::building::{OLD, OLD_DEBS, OLD_RPMS, build, packages, repository, succeed};
+use crate::building::{OLD, OLD_DEBS, OLD_RPMS, build_by, packages, repository, succeed};
 
 /// The C library of RHEL 9; Debian 12 and Ubuntu 22.04 have newer ones.
 const C_LIBRARY: (u32, u32) = (2, 34);
@@ -37,11 +38,31 @@ fn rpmlint_finds_nothing_that_is_not_excepted_with_a_reason() {
 #[test]
 fn two_builds_give_the_same_bytes() {
     let first = OLD_DEBS.iter().chain(OLD_RPMS.iter());
-    let again = ["deb", "rpm"].map(|family| build(family, OLD, "again"));
+    let elsewhere = elsewhere();
+    let mut newest = Command::new("git");
+    newest.args(["log", "-1", "--format=%ct"]);
+    let newest = succeed(newest.current_dir(repository()));
+    let again = ["deb", "rpm"].map(|family| {
+        let mut script = Command::new(elsewhere.join("packaging/build"));
+        script.env("SOURCE_DATE_EPOCH", newest.trim());
+        build_by(&mut script, family, OLD, "again")
+    });
     for (one, other) in first.zip(again.into_iter().flatten()) {
         let same = fs::read(one).expect("a package") == fs::read(&other).expect("a package");
         assert!(same, "{} and {} differ", one.display(), other.display());
     }
+}
+
+/// A place with what packages are made from, all of it of long ago.
+fn elsewhere() -> PathBuf {
+    let place = packages().join("elsewhere");
+    let script = "rm -rf \"$1\"; mkdir -p \"$1\"
+        cp -r packaging man CHANGELOG.md Cargo.toml LICENSE* \"$1\"
+        find \"$1\" -exec touch --date @1000000000 {} +";
+    let mut copy = Command::new("sh");
+    copy.args(["-ec", script, "sh"]).arg(&place);
+    succeed(copy.current_dir(repository()));
+    place
 }
 
 #[test]
@@ -99,7 +120,7 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-fn said_by(checker: &str, options: &[&str], packages: &[std::path::PathBuf]) -> String {
+fn said_by(checker: &str, options: &[&str], packages: &[PathBuf]) -> String {
     let output = Command::new(checker).args(options).args(packages).output();
     let output =
         output.unwrap_or_else(|error| panic!("{checker} ({error}): install the package {checker}"));
