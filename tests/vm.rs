@@ -4,6 +4,8 @@
 mod audit_trail;
 #[path = "vm/beside_wg_quick.rs"]
 mod beside_wg_quick;
+#[path = "vm/clock.rs"]
+mod clock;
 #[path = "vm/lacking.rs"]
 mod lacking;
 #[path = "vm/many_peers.rs"]
@@ -23,8 +25,7 @@ fn is_inside(test: &str) -> bool {
     if std::env::var(WIREGUARD_VARIABLE).is_ok_and(|choice| choice == "kernel") {
         return true;
     }
-    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/vm/run");
-    let output = Command::new(run)
+    let output = machine()
         .arg("env")
         .arg(format!("{WIREGUARD_VARIABLE}=kernel"))
         .arg(std::env::current_exe().expect("this program"))
@@ -42,6 +43,11 @@ fn is_inside(test: &str) -> bool {
         .filter(|line| line.contains(" ms "))
         .for_each(say);
     false
+}
+
+/// Runs in a virtual machine what follows.
+fn machine() -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/vm/run"))
 }
 
 /// A figure, for whoever reads along.

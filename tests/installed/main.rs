@@ -3,6 +3,7 @@
 
 #[path = "../packages/building.rs"]
 mod building;
+mod clocks;
 mod debs;
 mod figures;
 mod logins;

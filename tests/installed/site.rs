@@ -43,7 +43,7 @@ type Plan = (&'static str, &'static [&'static str], &'static str);
 
 pub(crate) const WEB1: Plan = ("web1", &["meshd", "meshd-ssh"], "--tag tag:web");
 
-const MACHINES: [Plan; 3] = [
+pub(crate) const MACHINES: [Plan; 3] = [
     (
         "control",
         &["meshd", "meshd-control"],
