@@ -116,6 +116,9 @@ impl Chromium {
         } } });
         let answer = browser.send("POST", "/session", &wish).await;
         browser.session = answer["sessionId"].as_str().expect("a session").to_owned();
+        // For an element to come, and for a field to be shown: a page's script may do that.
+        let patience = json!({ "implicit": u64::try_from(PATIENCE.as_millis()).expect("short") });
+        browser.ask("POST", "/timeouts", &patience).await;
         browser
     }
 
@@ -125,7 +128,7 @@ impl Chromium {
         self.ask("POST", "/url", &json!({ "url": url })).await;
     }
 
-    /// Types into the field of this name.
+    /// Types into the field of this name, as soon as it is shown.
     pub(crate) async fn fill(&mut self, name: &str, text: &str) {
         let field = self
             .find(&format!("[name={name}]:not([type=hidden])"))

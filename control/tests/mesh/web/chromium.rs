@@ -157,6 +157,7 @@ async fn a_page_for_a_passkey_is_good_after_a_restart() {
     add_authenticator(&mut browser, true).await;
     sign_up(&mut browser, &site, &[ALICE]).await;
     browser.go("/passkeys").await;
+    browser.see("Add a passkey").await;
     site.control.restart_in_place();
     browser.fill("name", "this browser").await;
     browser.press("form[data-passkey] button").await;
