@@ -8,6 +8,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DENY := 0.20.2
 MACHINES := vm installed
 ON_MACHINES := $(MACHINES:%=--test %)
+# At once, so that what all of it needs is built once.
+TESTED := --workspace --bins --tests $(ON_MACHINES)
 export PATH := $(CURDIR)/.lab/tools/bin:$(PATH)
 
 .PHONY: help demo test test-here $(MACHINES:%=test-%) bench deb rpm lint deny vm-test prepare root
@@ -42,13 +44,11 @@ else
 endif
 
 test: root prepare lint deny
-	cargo build --workspace --bins
-	cargo test --workspace --no-run
-	cargo test --workspace $(ON_MACHINES) --no-run
+	cargo build $(TESTED)
 	@$(MAKE) --jobs=3 --keep-going --no-print-directory test-here $(MACHINES:%=test-%)
 
 vm-test: root prepare
-	cargo build --workspace --bins
+	cargo build $(TESTED)
 	cargo test --workspace $(ON_MACHINES) --no-fail-fast
 
 # The parts of `make test`, at the same time.
