@@ -113,7 +113,15 @@ impl Checks {
             period,
             connection: (period == Period::Always).then(|| need.connection.clone()),
         };
-        self.begin(&source, owner, need.class, subject).await
+        let begun = self.begin(&source, owner, need.class, subject).await?;
+        // The answer to an earlier question may have come since it was looked for.
+        match (self.grant(&needed).await?, &begun) {
+            (Some(grant), CheckState::Waiting { id, .. }) => {
+                self.end(destination.id, id).await?;
+                Ok(CheckState::Granted { grant })
+            }
+            _ => Ok(begun),
+        }
     }
 
     /// The owner of `source` wants to be asked now for the logins of the next minutes.

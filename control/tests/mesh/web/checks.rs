@@ -1,4 +1,4 @@
-//! The page of a check, in a real browser.
+//! The page of a check, in a real browser for the most part.
 
 use meshd_contract::check::{CheckGrant, CheckNeed, CheckRefusal, LoginClass, Prompt};
 use meshd_contract::document::Version;
@@ -58,25 +58,14 @@ impl Mesh {
 
     /// A new connection to web1 asks for a check.
     pub(super) async fn log_in(&mut self) -> Login {
-        self.asked += 1;
         let connection = format!("connection {}", self.asked);
-        let need = CheckNeed {
-            source: self.laptop.id(),
-            login: "alice".parse().expect("a login"),
-            class: LoginClass::Nonroot,
-            rule: "ssh[0]".to_owned(),
-            period: CheckPeriod::Always,
-            connection: connection.clone(),
-        };
-        let turn = self.asked;
-        let asked = serde_json::to_vec(&CheckRequest { need, turn }).expect("JSON");
-        let answer = self.web1.send("POST", "/v1/checks", asked).await;
+        let asked = self.ask(&connection).await;
         let CheckState::Waiting {
             id,
             prompt: Prompt { url, number },
-        } = answer.json()
+        } = asked
         else {
-            panic!("{}", answer.text());
+            panic!("{asked:?}");
         };
         let path = url.strip_prefix(ORIGIN).expect("a page of this control");
         Login {
@@ -85,6 +74,24 @@ impl Mesh {
             path: path.to_owned(),
             number,
         }
+    }
+
+    /// What web1 is told when it asks for a check of this connection.
+    async fn ask(&mut self, connection: &str) -> CheckState {
+        self.asked += 1;
+        let need = CheckNeed {
+            source: self.laptop.id(),
+            login: "alice".parse().expect("a login"),
+            class: LoginClass::Nonroot,
+            rule: "ssh[0]".to_owned(),
+            period: CheckPeriod::Always,
+            connection: connection.to_owned(),
+        };
+        let turn = self.asked;
+        let asked = serde_json::to_vec(&CheckRequest { need, turn }).expect("JSON");
+        let answer = self.web1.send("POST", "/v1/checks", asked).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
     }
 
     /// What web1 is told of a login.
@@ -215,6 +222,28 @@ async fn somebody_else_sees_no_number_and_can_only_end_the_login() {
     browser.see("You do not own that machine").await;
     mesh.assert_refused(&login, CheckRefusal::WrongPerson).await;
     assert_content(&mut browser).await;
+}
+
+/// So does a manager that is started again.
+#[tokio::test]
+async fn a_node_that_asks_again_while_the_answer_comes_is_given_no_second_question() {
+    let control = Control::start_for_people(&[]);
+    let mut mesh = Mesh::of(&control).await;
+    let (mut alice, _) = control.person(ALICE, "member").await;
+    for _ in 0..30 {
+        let login = mesh.log_in().await;
+        let number = login.number.to_string();
+        assert_eq!(alice.open(&login.path).await.status, 200);
+        let fields = [("choice", number.as_str())];
+        let answering = alice.submit(&login.path, &fields);
+        let (answer, asked) = tokio::join!(answering, mesh.ask(&login.connection));
+        assert!(answer.text().contains("Approved"), "{}", answer.text());
+        match asked {
+            CheckState::Waiting { id, .. } => assert_eq!(id, login.id),
+            asked => assert!(matches!(asked, CheckState::Granted { .. }), "{asked:?}"),
+        }
+        mesh.assert_let_in(&login).await;
+    }
 }
 
 #[tokio::test]
