@@ -11,7 +11,7 @@ use meshd_contract::peer_document::PeerDocument;
 use meshd_contract::ssh_rule::{Action, CheckPeriod};
 use meshd_contract::time::Timestamp;
 use meshd_contract::{paths, signed};
-use meshd_lab::{Output, Running};
+use meshd_lab::{Output, Running, unix_time};
 
 use crate::site::{Site, document};
 
@@ -33,26 +33,21 @@ fn site(period: CheckPeriod) -> (Site, Running) {
     (site, manager)
 }
 
-fn now() -> u64 {
-    let since = std::time::UNIX_EPOCH.elapsed();
-    since.expect("a clock after 1970").as_secs()
-}
-
 /// Control's word for laptop at web1, for accounts other than root.
 fn grant() -> CheckGrant {
     CheckGrant {
         header: Header {
             node: NodeId(1),
             version: Version(7),
-            issued_at: Timestamp(now()),
-            expires_at: Timestamp(now() + 600),
+            issued_at: Timestamp(unix_time()),
+            expires_at: Timestamp(unix_time() + 600),
         },
         source: NodeId(2),
         wireguard_key: WireGuardKey([2; 32]),
         owner: "alice@example.com".to_owned(),
         class: LoginClass::Nonroot,
         rule: "ssh[0]".to_owned(),
-        approved_at: Timestamp(now()),
+        approved_at: Timestamp(unix_time()),
         connection: None,
     }
 }
@@ -132,7 +127,9 @@ fn a_grant_for_something_else_lets_nobody_in() {
     let (site, _manager) = site(CheckPeriod::Default);
     let spoils: [(&str, Spoil); 10] = [
         ("node", |grant| grant.header.node = NodeId(3)),
-        ("end", |grant| grant.header.expires_at = Timestamp(now())),
+        ("end", |grant| {
+            grant.header.expires_at = Timestamp(unix_time())
+        }),
         ("approval", |grant| grant.header.version = Version(6)),
         ("source", |grant| grant.source = NodeId(3)),
         ("key", |grant| grant.wireguard_key = WireGuardKey([3; 32])),
@@ -140,7 +137,7 @@ fn a_grant_for_something_else_lets_nobody_in() {
         ("class", |grant| grant.class = LoginClass::Root),
         ("rule", |grant| grant.rule = "ssh[1]".to_owned()),
         ("time", |grant| {
-            grant.approved_at = Timestamp(now() - 43_201)
+            grant.approved_at = Timestamp(unix_time() - 43_201)
         }),
         ("connection", |grant| {
             grant.connection = Some("x".to_owned())

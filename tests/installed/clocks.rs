@@ -1,6 +1,6 @@
 //! The machines' clocks, by which documents count and grants end.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use meshd_lab::unix_time;
 
 use crate::site::{MACHINES, site};
 
@@ -10,8 +10,7 @@ fn the_machines_have_one_time_and_none_counts_it_by_the_frequency_of_its_process
     let site = site();
     for (name, ..) in MACHINES {
         let said = site.on(name, &format!("date +%s; cat {SOURCE}")).stdout;
-        let here = SystemTime::now().duration_since(UNIX_EPOCH);
-        let here = here.expect("a time").as_secs();
+        let here = unix_time();
         let (time, source) = said.split_once('\n').expect("two lines");
         let there: u64 = time.parse().expect("a time");
         assert!(there.abs_diff(here) < 60, "{name}: {there}, {here} here");

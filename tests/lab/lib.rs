@@ -11,6 +11,7 @@
 //! It needs root, and `/dev/net/tun` for userspace WireGuard ([`requirements`]).
 
 pub mod clients;
+mod clock;
 mod command;
 mod daemon;
 mod error;
@@ -30,6 +31,7 @@ mod talk;
 mod terminal;
 mod wait;
 
+pub use clock::unix_time;
 pub use command::{HostCommand, Output};
 pub use daemon::Daemon;
 pub use error::{LabError, Result};

@@ -2,14 +2,14 @@
 //! the test signs itself, so that the moment at which one counts is known.
 
 use std::io::Read;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use meshd_contract::document::Version;
 use meshd_contract::identity::{NodeId, Owner};
 use meshd_contract::paths;
 use meshd_contract::peer_document::PeerDocument;
 use meshd_contract::time::Timestamp;
-use meshd_lab::{DEADLINE, Running, Terminal, wait_for};
+use meshd_lab::{DEADLINE, Running, Terminal, unix_time, wait_for};
 
 use crate::site::{Site, document, rule};
 
@@ -49,7 +49,7 @@ const WAYS: [Way; 6] = [
         name: "node key expired",
         end: |site, version| {
             change(site, version, |document| {
-                document.peers[0].key_expires_at = Some(Timestamp(now() + 2));
+                document.peers[0].key_expires_at = Some(Timestamp(unix_time() + 2));
             });
         },
     },
@@ -98,11 +98,6 @@ struct Connections {
     shell: Running,
     master: Running,
     waiting: Running,
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("after 1970").as_secs()
 }
 
 fn change(site: &Site, version: Version, end: impl FnOnce(&mut PeerDocument)) {

@@ -1,17 +1,11 @@
 //! The clock of the machine itself, by which documents count and grants end.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use meshd_lab::unix_time;
 
 use crate::machine;
 
 /// How far the clock may lag: the machine reads whole seconds when it starts, and starts slowly.
 const LAG: u64 = 30;
-
-/// Unix time in seconds.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("a time").as_secs()
-}
 
 #[test]
 fn a_machine_that_is_wrong_about_its_processor_s_frequency_has_the_right_time() {
@@ -22,7 +16,7 @@ fn a_machine_that_is_wrong_about_its_processor_s_frequency_has_the_right_time() 
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
     let there: u64 = said.trim().parse().expect("a time");
-    let here = now();
+    let here = unix_time();
     assert!(
         (here.saturating_sub(LAG)..=here + 1).contains(&there),
         "{there} there, {here} here\n{complained}"

@@ -224,7 +224,7 @@ async fn somebody_else_sees_no_number_and_can_only_end_the_login() {
     assert_content(&mut browser).await;
 }
 
-/// So does a manager that is started again.
+/// A manager that is started again asks so.
 #[tokio::test]
 async fn a_node_that_asks_again_while_the_answer_comes_is_given_no_second_question() {
     let control = Control::start_for_people(&[]);

@@ -171,6 +171,22 @@ async fn a_page_for_a_passkey_is_good_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_field_is_filled_as_soon_as_it_is_shown() {
+    let site = Site::start(&[]);
+    let mut browser = Chromium::start(&site).await;
+    sign_up(&mut browser, &site, &[ALICE]).await;
+    browser.go("/passkeys").await;
+    browser.see("Add a passkey").await;
+    let show_late = "const form = document.querySelector('form[data-passkey]');
+        form.hidden = true;
+        setTimeout(() => { form.hidden = false; }, 500);";
+    browser.run(show_late).await;
+    browser.fill("name", "a key").await;
+    let name = browser.run("return document.getElementById('name').value");
+    assert_eq!(name.await, "a key");
+}
+
+#[tokio::test]
 async fn a_passkey_is_gone_with_its_account() {
     let site = Site::start(&[]);
     let mut browser = Chromium::start(&site).await;
